@@ -1,0 +1,12 @@
+/* Small questions about this machine that Python has no call for. */
+#include "jai.h"
+#include "sys.h"
+
+#include <sys/vfs.h>
+
+int64_t jai_fstype(const char *path)
+{
+	struct statfs stat;
+
+	return statfs(path, &stat) < 0 ? -errno : (int64_t)(uint32_t)stat.f_type;
+}

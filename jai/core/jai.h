@@ -1,0 +1,119 @@
+/*
+ * The C core: one function that checks a plan image and one that runs it.
+ *
+ * This header is the C interface and, without its preprocessor lines, the cffi cdef.
+ */
+#ifndef JAI_H
+#define JAI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A plan image is one flat block: header, steps, string table.  All numbers are in host byte order,
+ * all offsets are into the string table, whose first byte is NUL (so offset 0 is the empty string)
+ * and whose last byte is NUL (so every offset is the start of a terminated string).
+ */
+struct jai_header {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t size;
+	uint32_t steps;
+	uint32_t strings;
+	uint32_t reserved;
+};
+
+struct jai_step {
+	uint32_t kind;
+	uint32_t flags;
+	uint32_t target;
+	uint32_t source;
+	uint32_t extra;
+	uint32_t mode;
+	uint64_t number;
+	uint64_t device;
+	uint64_t inode;
+};
+
+enum jai_limits {
+	JAI_MAGIC = 0x4e49414a,
+	JAI_VERSION = 1,
+	JAI_MAX_IMAGE = 16777216,
+	JAI_MAX_STEPS = 65536
+};
+
+/* What a step does; the order in which a plan may use them is checked by image.c. */
+enum jai_kind {
+	JAI_LOCK = 0,	   /* target: the jail's lock file; SHARED: its overlay is shared */
+	JAI_USERNS = 1,	   /* number: uid, mode: gid; both are mapped to themselves */
+	JAI_NETNS = 2,	   /* a network with nothing but its own loopback */
+	JAI_ROOT = 3,	   /* a clone of the whole tree becomes the jail's, with flags */
+	JAI_MASK = 4,	   /* target: what the overlay shall not show, relative to source: the home */
+	JAI_OVERLAY = 5,   /* target: home; source: upper; extra: work; lower is the home itself */
+	JAI_BIND = 6,	   /* target, source */
+	JAI_TMPFS = 7,	   /* target, mode, source: size */
+	JAI_DEVPTS = 8,	   /* target */
+	JAI_DIRECTORY = 9, /* target, mode */
+	JAI_FILE = 10,	   /* target, mode, source: content */
+	JAI_SYMLINK = 11,  /* target, source: what it points to */
+	JAI_SEAL = 12,	   /* target: the mount there becomes read-only */
+	JAI_PIVOT = 13,	   /* the clone becomes the root, the host's tree is gone */
+	JAI_INIT = 14,	   /* PID 1 of new PID and IPC namespaces goes on with the plan */
+	JAI_PROC = 15,	   /* target */
+	JAI_DROP = 16,	   /* no capability, no new privileges, not dumpable */
+	JAI_SPAWN = 17,	   /* the command's process goes on with the plan */
+	JAI_SCOPE = 18,	   /* Landlock: mode is the set of scopes; nothing where the kernel has none */
+	JAI_LIMIT = 19,	   /* mode: the resource, number: the limit */
+	JAI_CHDIR = 20,	   /* target, source: where else, extra: PWD=... for there */
+	JAI_KEEP = 21,	   /* number: a descriptor that stays open */
+	JAI_CLOSE = 22,	   /* every other descriptor but 0, 1, 2 is closed at exec */
+	JAI_ENV = 23,	   /* source: NAME=VALUE */
+	JAI_ARG = 24,	   /* source: the next word of the command */
+	JAI_EXEC = 25,	   /* source: the program; extra: PATH to look it up in */
+	JAI_KINDS = 26
+};
+
+enum jai_flag {
+	JAI_RDONLY = 1,
+	JAI_NOSUID = 2,
+	JAI_NODEV = 4,
+	JAI_NOEXEC = 8,
+	JAI_RECURSIVE = 16, /* with what is mounted below, which is read-only in any case */
+	JAI_MAKE = 32,	    /* make the mount point where it is missing */
+	JAI_SAME = 64,	    /* source must still be device:inode */
+	JAI_SHARED = 128,   /* the overlay is shared by the jail's runs */
+	JAI_SESSION = 256,  /* the command gets a session of its own */
+	JAI_ALL_FLAGS = 511
+};
+
+enum jai_outcome {
+	JAI_EXITED = 0,	  /* value: exit status */
+	JAI_SIGNALED = 1, /* value: signal */
+	JAI_FAILED = 2,	  /* a step failed; step, value: errno */
+	JAI_BAD_IMAGE = 3, /* the image is not one; step: the first bad step or -1 */
+	JAI_LOST = 4	  /* the jail ended without a word (killed from outside) */
+};
+
+struct jai_result {
+	int32_t outcome;
+	int32_t step;
+	int32_t value;
+	int32_t moved; /* the command started elsewhere than asked (JAI_CHDIR) */
+};
+
+/* Says whether the image is one that jai_run would start: JAI_EXITED or JAI_BAD_IMAGE. */
+void jai_check(const void *image, size_t size, struct jai_result *result);
+
+/* Runs the image and supervises it to its end. Call it from a process with one thread. */
+void jai_run(const void *image, size_t size, struct jai_result *result);
+
+/* Dies of this signal, without a core file; returns only if the signal does not kill. */
+void jai_die(int signal);
+
+/* The type of the file system that holds path (statfs f_type), or -errno. */
+int64_t jai_fstype(const char *path);
+
+/* The Landlock ABI of this kernel, 0 where there is none. */
+int jai_landlock(void);
+
+#endif

@@ -1,0 +1,245 @@
+/*
+ * The lock that ties the runs of one jail together, and the namespaces.
+ *
+ * The lock file carries two record locks.  Record locks die with the process that holds them, so
+ * there is no stale state after SIGKILL:
+ *   byte 0: a run is starting or leaving (exclusive; short)
+ *   byte 1: a keeper lives (shared; as long as the keeper)
+ * F_GETLK on byte 1 names a living keeper.  The content is the overlay's key; it is only believed
+ * while a keeper lives, and written by the one that mounts the overlay.
+ *
+ * A process loses its record locks when it closes any descriptor of the file: the keeper opens it
+ * once and never closes it.
+ */
+#include "plan.h"
+
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+enum { BYTE_START = 0, BYTE_ALIVE = 1 };
+
+static int lock_byte(int fd, int command, short type, off_t byte)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	int result;
+
+	do
+		result = fcntl(fd, command, &lock);
+	while (result < 0 && errno == EINTR);
+	if (result < 0 || command != F_GETLK || lock.l_type == F_UNLCK)
+		return result;
+	if (lock.l_pid > 0)
+		return lock.l_pid;
+	/* Held from a PID namespace that we can not see into: another container on the same storage. */
+	errno = EXDEV;
+	return -1;
+}
+
+static uint64_t hash(uint64_t key, const void *data, size_t size)
+{
+	const unsigned char *bytes = data;
+
+	/* FNV-1a; a difference must not go unseen by accident, nobody gains by forging one. */
+	for (size_t i = 0; i < size; i++)
+		key = (key ^ bytes[i]) * 0x100000001b3ULL;
+	return key;
+}
+
+/* Two runs may share an overlay when its home, its layers and its masks are the same. */
+static uint64_t overlay_key(const struct plan *plan)
+{
+	uint64_t key = 0xcbf29ce484222325ULL;
+
+	for (uint32_t i = 0; i < plan->count; i++) {
+		const struct jai_step *step = &plan->steps[i];
+		const uint32_t words[] = {step->target, step->source, step->extra};
+
+		if (step->kind != JAI_MASK && step->kind != JAI_OVERLAY)
+			continue;
+		key = hash(key, &step->kind, sizeof(step->kind));
+		key = hash(key, &step->device, sizeof(step->device));
+		key = hash(key, &step->inode, sizeof(step->inode));
+		for (int word = 0; word < 3; word++) {
+			const char *string = plan->strings + words[word];
+
+			key = hash(key, string, strlen(string) + 1);
+		}
+	}
+	return key;
+}
+
+/* Finds a living keeper and takes hold of its overlay: 0, or an errno; s->holder says if there is one. */
+static int find_holder(struct state *s)
+{
+	uint64_t key = 0;
+	auto_fd pidfd = -1;
+	int pid;
+
+	for (;;) {
+		pid = lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_ALIVE);
+		if (pid < 0)
+			return errno;
+		if (pid == 0)
+			return 0;
+		close_fd(&pidfd);
+		pidfd = sys_pidfd_open(pid);
+		/* Only when it still holds the lock is the descriptor the keeper's, not a later process's. */
+		if (pidfd >= 0 && lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_ALIVE) == pid)
+			break;
+		if (pidfd < 0 && errno != ESRCH)
+			return errno;
+	}
+	if (pread(s->lock, &key, sizeof(key), 0) != (ssize_t)sizeof(key) || key != s->key)
+		return EBUSY;
+	s->joined_fd = sys_pidfd_getfd(pidfd, HOME_FD);
+	if (s->joined_fd < 0)
+		return errno;
+	s->holder = steal_fd(&pidfd);
+	return 0;
+}
+
+int op_lock(struct state *s, const struct jai_step *step)
+{
+	int error = 0;
+
+	s->lock = sys_openat2(AT_FDCWD, text(s, step->target), O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS);
+	if (s->lock < 0 || move_away(&s->lock) < 0)
+		return errno;
+	if (lock_byte(s->lock, F_SETLKW, F_WRLCK, BYTE_START) < 0)
+		return errno;
+	if (step->flags & JAI_SHARED) {
+		s->key = overlay_key(&s->plan);
+		error = find_holder(s);
+	}
+	if (!error && lock_byte(s->lock, F_SETLKW, F_RDLCK, BYTE_ALIVE) < 0)
+		error = errno;
+	return error;
+}
+
+int publish_jail(struct state *s)
+{
+	if (s->home_fd >= 0 && dup3(s->home_fd, HOME_FD, O_CLOEXEC) < 0)
+		return errno;
+	if (s->home_fd >= 0 && pwrite(s->lock, &s->key, sizeof(s->key), 0) != (ssize_t)sizeof(s->key))
+		return errno;
+	return lock_byte(s->lock, F_SETLKW, F_UNLCK, BYTE_START) < 0 ? errno : 0;
+}
+
+/*
+ * Unmounting an overlay syncs the whole upper file system.  It is done here, under the start lock,
+ * by the keeper, after the parent has left: nobody waits for it, and no run ever mounts the overlay
+ * while another mount of the same upper directory is still being taken down.
+ */
+void leave_jail(struct state *s)
+{
+	if (s->home_fd < 0 || lock_byte(s->lock, F_SETLKW, F_WRLCK, BYTE_START) < 0)
+		return;
+	close(HOME_FD);
+	for (uint32_t i = 0; i < s->plan.count; i++)
+		if (s->plan.steps[i].kind == JAI_OVERLAY)
+			(void)sys_umount2(text(s, s->plan.steps[i].target), MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+static int write_file(const char *path, const char *content)
+{
+	auto_fd fd = open(path, O_WRONLY | O_CLOEXEC);
+	size_t size = strlen(content);
+
+	if (fd < 0)
+		return errno;
+	if (write(fd, content, size) != (ssize_t)size)
+		return errno;
+	return 0;
+}
+
+static int map_id(const char *path, uint64_t id)
+{
+	char line[64];
+	char *end = put_number(line, id);
+
+	end = put_number(put_text(end, " "), id);
+	put_text(end, " 1\n");
+	return write_file(path, line);
+}
+
+static int mount_namespace(void)
+{
+	const struct mount_attr attr = {.propagation = MS_PRIVATE};
+	auto_fd root = -1;
+
+	if (unshare(CLONE_NEWNS) < 0)
+		return errno;
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0 || sys_mount_setattr(root, AT_RECURSIVE, &attr) < 0)
+		return errno;
+	return 0;
+}
+
+/*
+ * A mount can be cloned only from inside its own namespace: go there, take it, come back.  That must
+ * happen before a new root is stacked on "/", because setns follows what is mounted there.
+ */
+static int join_overlay(struct state *s)
+{
+	auto_fd here = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	if (here < 0 || setns(s->holder, CLONE_NEWNS) < 0)
+		return errno;
+	s->home_fd = sys_open_tree(s->joined_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	if (s->home_fd < 0 || setns(here, CLONE_NEWNS) < 0)
+		return errno;
+	close(steal_fd(&s->joined_fd));
+	return 0;
+}
+
+static int join(struct state *s)
+{
+	int error;
+
+	if (setns(s->holder, CLONE_NEWUSER) < 0)
+		return errno;
+	error = mount_namespace();
+	return error ? error : join_overlay(s);
+}
+
+int op_userns(struct state *s, const struct jai_step *step)
+{
+	int error;
+
+	if (s->holder >= 0)
+		return join(s);
+	if (unshare(CLONE_NEWUSER) < 0)
+		return errno;
+	error = write_file("/proc/self/setgroups", "deny");
+	if (!error)
+		error = map_id("/proc/self/uid_map", step->number);
+	if (!error)
+		error = map_id("/proc/self/gid_map", step->mode);
+	return error ? error : mount_namespace();
+}
+
+int op_netns(struct state *s, const struct jai_step *step)
+{
+	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	auto_fd fd = -1;
+
+	(void)s;
+	(void)step;
+	if (unshare(CLONE_NEWNET) < 0)
+		return errno;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+		return errno;
+	return 0;
+}
+
+int op_pivot(struct state *s, const struct jai_step *step)
+{
+	(void)step;
+	/* The new root is stacked on the old: both are ".", one after the other. */
+	if (fchdir(s->root) < 0 || sys_pivot_root(".", ".") < 0 || sys_umount2(".", MNT_DETACH) < 0)
+		return errno;
+	return chdir("/") < 0 ? errno : 0;
+}

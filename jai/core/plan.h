@@ -1,0 +1,90 @@
+/* The checked plan and the state of its execution; private to the core. */
+#ifndef JAI_PLAN_H
+#define JAI_PLAN_H
+
+#include "jai.h"
+#include "sys.h"
+
+/* Where a keeper holds its overlay's mount, for pidfd_getfd by those that join. */
+enum { HOME_FD = 100 };
+
+/* A plan whose every offset and count has been checked; it borrows the image. */
+struct plan {
+	const struct jai_step *steps;
+	uint32_t count;
+	const char *strings;
+	uint32_t size; /* of the string table */
+	char **argv;   /* filled from JAI_ARG, NULL at the end */
+	char **envp;
+	uint32_t argc;
+	uint32_t envc;
+};
+
+/* What the processes of the jail carry along from step to step. */
+struct state {
+	struct plan plan;
+	uint32_t step;	/* the step that is being executed */
+	int report;	/* to the parent: struct report */
+	int control;	/* from the parent: signal numbers; end of file: the parent is gone */
+	int lock;	/* the jail's lock file, held by the keeper */
+	int holder;	/* pidfd of a keeper whose overlay we join, or -1 */
+	int joined_fd;	/* that keeper's overlay */
+	int home_fd;	/* our mount of the overlay, or -1; in the keeper also HOME_FD */
+	int root;	/* the jail's root */
+	int lower;	/* the real home, while masks are made */
+	int masks;	/* the layer of whiteouts, while it is made */
+	uint64_t key;	/* what runs must have in common to share an overlay */
+	uint64_t keep[16];
+	uint32_t kept;
+	pid_t command;
+	mode_t umask;  /* the caller's, the command's again */
+	sigset_t mask; /* the caller's signal mask, the command's again */
+	struct sigaction child_action;
+	char *words; /* argv and environment as /proc shows them: hidden in PID 1 */
+	size_t words_size;
+};
+
+/* What travels to the parent. Smaller than PIPE_BUF, so each arrives whole. */
+enum report_kind { REPORT_FAILED, REPORT_STOPPED, REPORT_CONTINUED, REPORT_EXITED, REPORT_SIGNALED, REPORT_MOVED };
+
+struct report {
+	int32_t kind;
+	int32_t step;
+	int32_t value;
+};
+
+/* image.c: 0, or -1 with the first bad step in *bad. plan_free releases what plan_read allocated. */
+int plan_read(struct plan *plan, const void *image, size_t size, int32_t *bad);
+void plan_free(struct plan *plan);
+
+static inline const char *text(const struct state *s, uint32_t offset)
+{
+	return s->plan.strings + offset;
+}
+
+/* steps.c: runs the plan from the current step on; comes back only when a step failed, which it has reported. */
+void execute(struct state *s);
+void report(const struct state *s, int kind, int step, int value);
+
+/* An executor does one step and gives 0 or an errno. */
+typedef int executor(struct state *s, const struct jai_step *step);
+
+executor op_lock, op_userns, op_netns, op_pivot;
+executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file, op_symlink, op_seal, op_proc;
+executor op_init, op_spawn;
+executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
+
+/* namespaces.c, in the keeper: from now on others may start and join us. 0 or an errno. */
+int publish_jail(struct state *s);
+/* In the keeper: waits for runs that are starting, then unmounts our overlay. */
+void leave_jail(struct state *s);
+/* Puts a descriptor on another number if it is HOME_FD; 0 or -1. */
+int move_away(int *fd);
+
+/* fmt.c: numbers into text without stdio, for use after clone; they give the end of the text. */
+char *put_text(char *at, const char *text);
+char *put_number(char *at, uint64_t number);
+/* Writes /proc/self/fd/N; 32 bytes are enough. */
+char *put_fd_path(char *at, int fd);
+
+#endif

@@ -1,0 +1,5 @@
+"""Lets `python -m jai` run the command."""
+
+from jai.cli import main
+
+main()

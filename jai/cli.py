@@ -1,0 +1,160 @@
+"""The command `jai`: the one place that prints errors and exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from jai.argv import parse_argv
+from jai.errors import JaiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jai.argv import Invocation
+    from jai.host import Host
+    from jai.policy import Policy
+    from jai.settings import Settings
+
+
+def main() -> None:
+    """Run jai on the process's own words and end the process."""
+    status = guarded(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        status = status or 125
+    # Nothing is left to be finalised: 1.3 ms that nobody has to wait for.
+    os._exit(status)
+
+
+def guarded(words: Sequence[str]) -> int:
+    """Run jai and give its exit status; an error is printed, never a traceback."""
+    try:
+        return dispatch(words)
+    except JaiError as error:
+        if os.environ.get("JAI_DEBUG"):
+            raise
+        _print_lines(error.lines())
+        return error.status
+    except BrokenPipeError:
+        return 125
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("JAI_DEBUG"):
+            raise
+        _print_lines(
+            [f"jai: an error that jai did not expect: {error!r}", "  hint: JAI_DEBUG=1 shows where; please report it"]
+        )
+        return 125
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def dispatch(words: Sequence[str]) -> int:
+    """Do what the words ask for and give the exit status."""
+    invocation = parse_argv(words)
+    cold = COLD.get(invocation.verb)
+    if cold:
+        return cold(invocation)
+    settings, host = read(invocation)
+    if invocation.verb == "unmount":
+        from jai.verbs.unmount import unmount  # noqa: PLC0415 - a cold command
+
+        named = any(each.option == "jail" for each in invocation.assignments)
+        return unmount(settings, host, everything=not named)
+    if invocation.verb == "init":
+        from jai.verbs.init import write_defaults  # noqa: PLC0415 - a cold command
+
+        return write_defaults(settings, tell=True)
+    return jail(settings, host, only_plan=invocation.verb == "plan")
+
+
+def read(invocation: Invocation) -> tuple[Settings, Host]:
+    """Give what was asked and the machine it was asked on, as the user that is to be jailed."""
+    from jai.conf import read_file  # noqa: PLC0415 - not needed for --help
+    from jai.host import Host  # noqa: PLC0415
+    from jai.settings import read_settings  # noqa: PLC0415
+
+    env = dict(os.environ)
+    if "jai_no_ctype" in sys._xoptions:  # noqa: SLF001 - the documented place of -X options
+        env.pop("LC_CTYPE", None)
+    host = Host(env)
+    if host.account.uid != os.getuid():
+        _become(host)
+    settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=read_file)
+    return settings, host
+
+
+def _become(host: Host) -> None:
+    """As root for a user: be that user before anything of theirs is read."""
+    account = host.account
+    os.initgroups(account.name, account.gid)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
+    """Decide, then run the command in its jail or print how that would be done."""
+    from jai.policy import decide  # noqa: PLC0415 - not needed by the cold commands
+
+    policy = decide(settings, host)
+    if only_plan:
+        from jai.describe import print_plan  # noqa: PLC0415 - a cold command
+
+        return print_plan(policy)
+    if policy.create:
+        for path in policy.create:
+            os.makedirs(path, 0o777, exist_ok=True)
+        policy = decide(settings, host)
+    _first_run(settings, policy)
+    _print_lines([f"jai: {note}" for note in policy.notes])
+    if settings.verbose:
+        from jai.describe import tell  # noqa: PLC0415 - only when asked
+
+        _print_lines(tell(policy))
+    from jai.run import run  # noqa: PLC0415 - the C core is not needed before
+
+    return run(policy, host)
+
+
+def _first_run(settings: Settings, policy: Policy) -> None:
+    """Write the default configuration and the jail's mode where they are missing."""
+    if not os.path.exists(f"{settings.config_dir}/.defaults") or policy.write_mode or not settings.jail_file_exists:
+        from jai.verbs.init import write_defaults, write_mode  # noqa: PLC0415 - once per jail
+
+        write_defaults(settings, tell=False)
+        write_mode(settings, policy)
+
+
+def _help(invocation: Invocation) -> int:
+    from jai.verbs.help import print_help  # noqa: PLC0415 - a cold command
+
+    return print_help(invocation)
+
+
+def _version(invocation: Invocation) -> int:
+    from jai.verbs.help import print_version  # noqa: PLC0415 - a cold command
+
+    return print_version(invocation)
+
+
+def _defaults(invocation: Invocation) -> int:
+    from jai.verbs.help import print_defaults  # noqa: PLC0415 - a cold command
+
+    return print_defaults(invocation)
+
+
+COLD: dict[str, Callable[[Invocation], int]] = {
+    "help": _help,
+    "version": _version,
+    "print-defaults": _defaults,
+}

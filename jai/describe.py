@@ -1,0 +1,104 @@
+"""Prints plans: one line a step, in the order in which the core executes them."""
+
+from __future__ import annotations
+
+import sys
+
+from jai._core import lib
+from jai.errors import printable
+from jai.run import steps_of
+from jai.steps import MAKE, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, RESOURCES, SAME, SESSION, SHARED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jai.policy import Policy
+    from jai.steps import Step
+
+FLAGS = (
+    (RDONLY, "ro"),
+    (NOSUID, "nosuid"),
+    (NODEV, "nodev"),
+    (NOEXEC, "noexec"),
+    (RECURSIVE, "recursive"),
+    (MAKE, "make"),
+    (SHARED, "shared"),
+    (SESSION, "own-session"),
+)
+# Set by jai itself: their values are no secret of the user's.
+PLAIN = ("HOME", "JAI_JAIL", "JAI_MODE", "JAI_USER", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER")
+
+
+def _flags(step: Step) -> str:
+    names = [name for bit, name in FLAGS if step.flags & bit]
+    if step.flags & SAME:
+        names.append(f"same={step.device}:{step.inode}")
+    return f" [{','.join(names)}]" if names else ""
+
+
+def _bind(step: Step) -> str:
+    access = "read-only" if step.flags & RDONLY else "read-write"
+    source = "" if step.source == step.target else f" from {step.source}"
+    return f"bind {step.target}{source} {access}{_flags(step)}"
+
+
+def _env(step: Step) -> str:
+    name, _, value = step.source.partition("=")
+    return f"env {name}={value}" if name in PLAIN else f"env {name}"
+
+
+def _limit(step: Step) -> str:
+    names = {number: name for name, number in RESOURCES.items()}
+    return f"limit {names[step.mode]} {step.number}"
+
+
+WORDS: dict[int, Callable[[Step], str]] = {
+    lib.JAI_LOCK: lambda step: f"lock {step.target}{_flags(step)}",
+    lib.JAI_USERNS: lambda step: f"user-namespace uid {step.number} gid {step.mode}",
+    lib.JAI_NETNS: lambda _: "network-namespace",
+    lib.JAI_ROOT: lambda step: f"root / recursive{_flags(step)}",
+    lib.JAI_MASK: lambda step: f"mask {step.source}/{step.target}",
+    lib.JAI_OVERLAY: lambda step: f"overlay {step.target} changes {step.source} work {step.extra}{_flags(step)}",
+    lib.JAI_BIND: _bind,
+    lib.JAI_TMPFS: lambda step: f"tmpfs {step.target} mode {step.mode:04o} size {step.source or 'default'}{_flags(step)}",
+    lib.JAI_DEVPTS: lambda step: f"devpts {step.target}{_flags(step)}",
+    lib.JAI_DIRECTORY: lambda step: f"directory {step.target} mode {step.mode:04o}",
+    lib.JAI_FILE: lambda step: f"file {step.target} mode {step.mode:04o}, {len(step.source)} characters",
+    lib.JAI_SYMLINK: lambda step: f"symlink {step.target} -> {step.source}",
+    lib.JAI_SEAL: lambda step: f"seal {step.target}",
+    lib.JAI_PIVOT: lambda _: "pivot-root",
+    lib.JAI_INIT: lambda _: "init pid-namespace ipc-namespace",
+    lib.JAI_PROC: lambda step: f"proc {step.target}",
+    lib.JAI_DROP: lambda _: "drop capabilities bounding-set ambient no-new-privileges not-dumpable",
+    lib.JAI_SPAWN: lambda step: f"spawn{_flags(step)}",
+    lib.JAI_SCOPE: lambda step: f"landlock scope {step.mode} (abstract sockets, signals)",
+    lib.JAI_LIMIT: _limit,
+    lib.JAI_CHDIR: lambda step: f"chdir {step.target} or {step.source}",
+    lib.JAI_KEEP: lambda step: f"keep descriptor {step.number}",
+    lib.JAI_CLOSE: lambda _: "close other descriptors from 3",
+    lib.JAI_ENV: _env,
+    lib.JAI_ARG: lambda step: f"arg {step.source}",
+    lib.JAI_EXEC: lambda step: f"exec {step.source}",
+}
+
+
+def describe(step: Step) -> str:
+    """Give the line that says what a step does."""
+    return printable(WORDS[step.kind](step))
+
+
+def print_plan(policy: Policy) -> int:
+    """Print every mount and every rule."""
+    lines = [f"{describe(step)}\n" for step in steps_of(policy)]
+    sys.stdout.buffer.write("".join(lines).encode("utf-8", "backslashreplace"))
+    return 0
+
+
+def tell(policy: Policy) -> Sequence[str]:
+    """Say in a few lines what the jail is."""
+    grants = ", ".join(grant.path + (" (read-only)" if grant.readonly else "") for grant in policy.grants)
+    found = [f"jai: jail {policy.jail!r}, {policy.mode} mode, home {policy.home}", f"  granted: {grants or 'nothing'}"]
+    if policy.mode == "casual":
+        found.append(f"  changes to the home go to {policy.layout.changes}")
+    return [printable(line) for line in found]

@@ -1,0 +1,171 @@
+"""Explains a step that the kernel refused: what it was for, the kernel's answer, what mends it.
+
+Imported only when something has failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from jai._core import lib
+from jai.describe import describe
+from jai.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, HostError, JaiError, StepError
+from jai.host import read_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jai.host import Host
+    from jai.policy import Policy
+    from jai.steps import Step
+
+FLOOR = "5.12"
+
+
+def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiError:
+    """Give the error for a step and the errno it failed with."""
+    answer = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+    if step is None:
+        return StepError("the jail's first process can not be made", detail=answer, hint="close other programs")
+    detail = f"{describe(step)}: {answer}"
+    if step.kind == lib.JAI_EXEC:
+        return _command(step, number, answer)
+    if number == errno.ENOSYS or (number == errno.EINVAL and step.kind == lib.JAI_ROOT):
+        message = f"this kernel ({os.uname().release}) is too old: jai needs Linux {FLOOR} or newer"
+        return HostError(message, detail=detail, hint="update the kernel")
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) and step.kind in MAKING:
+        return _space(step, number, detail)
+    reason = REASONS.get(step.kind)
+    found = reason(step, number, policy, host) if reason else None
+    if found is None:
+        found = ("the jail can not be set up", "jai --plan prints all the steps; JAI_DEBUG=1 shows more")
+    return StepError(found[0], detail=detail, hint=found[1])
+
+
+def _command(step: Step, number: int, answer: str) -> JaiError:
+    if number == errno.ENOENT:
+        message = f"{step.source}: command not found"
+        hint = "inside the jail PATH is searched as it is there; a home that is hidden hides its programs too"
+        return JaiError(message, hint=hint, status=EXIT_NOT_FOUND)
+    return JaiError(f"{step.source}: can not be executed", detail=f"exec: {answer}", status=EXIT_CANNOT_EXECUTE)
+
+
+
+def _namespace(_step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number == errno.ENOSPC:
+        return _no_namespaces("user.max_user_namespaces", "sudo sysctl user.max_user_namespaces=15000")
+    if number == errno.EUSERS:
+        return ("user namespaces are nested too deep here", "run jai outside of the other sandbox")
+    if number in (errno.EPERM, errno.EACCES):
+        return _who_forbids()
+    return None
+
+
+def _no_namespaces(setting: str, command: str) -> tuple[str, str]:
+    return (f"user namespaces are switched off here ({setting})", command)
+
+
+def _setting(name: str) -> str:
+    return os.fsdecode(read_bytes(f"/proc/sys/{name}")).strip()
+
+
+def _who_forbids() -> tuple[str, str]:
+    """Name what keeps an ordinary user from user namespaces."""
+    if _setting("user/max_user_namespaces") == "0":
+        return _no_namespaces("user.max_user_namespaces=0", "sudo sysctl user.max_user_namespaces=15000")
+    if _setting("kernel/unprivileged_userns_clone") == "0":
+        return _no_namespaces("kernel.unprivileged_userns_clone=0", "sudo sysctl kernel.unprivileged_userns_clone=1")
+    if _setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return _no_namespaces(
+            "kernel.apparmor_restrict_unprivileged_userns=1",
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+        )
+    if read_bytes("/proc/self/status").find(b"Seccomp:\t2") >= 0:
+        return (
+            "user namespaces are forbidden here by a seccomp filter, as in a container",
+            "start the container with a profile that allows unshare and mount (docker: --security-opt seccomp=unconfined)",
+        )
+    return ("user namespaces are forbidden here", "look at the sysctl settings user.* and kernel.*userns*")
+
+
+def _root(_step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number in (errno.EPERM, errno.EACCES):
+        return _who_forbids()
+    return _mount_limit(number)
+
+
+def _mount_limit(number: int) -> tuple[str, str] | None:
+    if number == errno.ENOSPC:
+        return ("there are too many mounts", "sudo sysctl fs.mount-max=200000, or unmount some")
+    return None
+
+
+def _proc(_step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number in (errno.EPERM, errno.EACCES):
+        return (
+            "a new /proc can not be mounted: parts of /proc are covered here, as in a container",
+            "start the container with an uncovered /proc (docker: --security-opt systempaths=unconfined)",
+        )
+    return None
+
+
+def _overlay(_step: Step, number: int, policy: Policy, host: Host) -> tuple[str, str] | None:
+    below = host.mounts_below(policy.home)
+    if number == errno.EINVAL and below:
+        return (f"something is mounted below the home: {', '.join(below[:3])}", "unmount it, or use -m bare")
+    if number == errno.ESTALE:
+        return (f"the home {policy.home} was replaced while jai started", "try again")
+    if number in (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES):
+        return (
+            f"{policy.layout.state} can not keep what the jail changes",
+            "choose a directory on a local file system (ext4, btrfs, xfs) with --storage DIR, or use -m bare",
+        )
+    return None
+
+
+def _bind(step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number == errno.ESTALE:
+        return (f"{step.source} was replaced while jai started", "try again")
+    if number == errno.ELOOP:
+        return (f"on the way to {step.target} there is a symbolic link that was not there before", _changed(policy))
+    if number in (errno.ENOTDIR, errno.EEXIST):
+        return (f"in the jail there is something else in the place of {step.target}", _changed(policy))
+    if number == errno.ENOENT:
+        return (f"{step.source} is gone", "try again")
+    return _mount_limit(number)
+
+
+def _changed(policy: Policy) -> str:
+    where = policy.layout.changes if policy.mode == "casual" else policy.layout.home
+    return f"look at what the jail changed in {where}, or use another jail (-j NAME)"
+
+
+def _lock(_step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number == errno.EBUSY:
+        return (
+            f"the jail {policy.jail!r} is running with other masks or another home, and runs of one jail share one view",
+            f"wait until it has ended, or use another jail: -j NAME -m {policy.mode}",
+        )
+    if number == errno.EXDEV:
+        return (f"the jail {policy.jail!r} is running in another container", "use another jail: -j NAME")
+    return None
+
+
+def _space(step: Step, number: int, detail: str) -> JaiError:
+    what = "read-only" if number == errno.EROFS else "full"
+    message = f"the file system of the jail's state is {what}"
+    del step
+    return HostError(message, detail=detail, hint="make room, or choose another place with --storage DIR")
+
+
+MAKING = (lib.JAI_OVERLAY, lib.JAI_DIRECTORY, lib.JAI_FILE, lib.JAI_BIND)
+REASONS = {
+    lib.JAI_LOCK: _lock,
+    lib.JAI_USERNS: _namespace,
+    lib.JAI_NETNS: _namespace,
+    lib.JAI_ROOT: _root,
+    lib.JAI_OVERLAY: _overlay,
+    lib.JAI_BIND: _bind,
+    lib.JAI_PROC: _proc,
+    lib.JAI_INIT: _namespace,
+}

@@ -1,0 +1,278 @@
+"""This machine, as far as a decision rests on it: the only place where the front end looks at it.
+
+`Host` answers questions; tests answer them from a table instead.
+"""
+
+from __future__ import annotations
+
+import os
+
+from jai.errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# st_mode's file types (inode(7)); the stat module is one import more.
+FORMAT = 0o170000
+TYPES = {
+    0o040000: "directory",
+    0o100000: "file",
+    0o120000: "link",
+    0o140000: "socket",
+    0o020000: "device",
+    0o060000: "device",
+    0o010000: "fifo",
+}
+
+# statfs(2) f_type of what can not hold an overlay's upper layer: NFS, FUSE, CIFS, SMB2, 9p, AFS, Ceph,
+# overlayfs itself, FAT, exFAT, eCryptfs, ramfs, proc-like.
+UNFIT_FOR_UPPER = {
+    0x6969: "NFS",
+    0x65735546: "FUSE",
+    0xFF534D42: "CIFS",
+    0xFE534D42: "SMB",
+    0x01021997: "9p",
+    0x5346414F: "AFS",
+    0x00C36400: "Ceph",
+    0x794C7630: "overlayfs",
+    0x4D44: "FAT",
+    0x2011BAB0: "exFAT",
+    0xF15F: "eCryptfs",
+    0x858458F6: "ramfs",
+}
+
+
+class Found:
+    """What is at a path: its type, owner, mode and identity."""
+
+    __slots__ = ("device", "inode", "mode", "owner", "type")
+
+    def __init__(self, type: str, owner: int, mode: int, device: int, inode: int) -> None:  # noqa: A002
+        """Take what stat(2) says."""
+        self.type = type
+        self.owner = owner
+        self.mode = mode
+        self.device = device
+        self.inode = inode
+
+    @property
+    def same(self) -> tuple[int, int]:
+        """The identity that a step can insist on."""
+        return (self.device, self.inode)
+
+
+class Account:
+    """The user that is jailed."""
+
+    __slots__ = ("entry", "gid", "home", "name", "shell", "uid")
+
+    def __init__(self, name: str, uid: int, gid: int, home: str, shell: str, entry: str = "") -> None:  # noqa: PLR0913
+        """Take the fields of passwd(5); `entry` is the line to add where /etc/passwd has none."""
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        self.home = home
+        self.shell = shell
+        self.entry = entry
+
+
+class Host:
+    """Answers questions about the machine; nothing is changed by asking."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        """Look up who is jailed and where we stand."""
+        self.env = env
+        self.account = find_account(env)
+        self.home = env.get("HOME", "") if self.account.uid == os.getuid() else ""
+        self.home = self.home or self.account.home or "/"
+        self.cwd = current_directory()
+        self._mounts: bytes | None = None
+
+    def find(self, path: str) -> Found | None:
+        """Say what is at a path, links followed; None where there is nothing to be seen."""
+        try:
+            return _found(os.stat(path))
+        except (OSError, ValueError):
+            return None
+
+    def find_link(self, path: str) -> Found | None:
+        """Say what is at a path, the last link not followed."""
+        try:
+            return _found(os.lstat(path))
+        except (OSError, ValueError):
+            return None
+
+    def real(self, path: str) -> str:
+        """Give the path without symbolic links; what does not exist stays as it is."""
+        return os.path.realpath(path)
+
+    def readonly(self, path: str) -> bool:
+        """Say whether the mount that holds the path is read-only."""
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+    def unfit_for_upper(self, path: str) -> str:
+        """Name the file system that holds path if no overlay can keep its changes there, else ""."""
+        from jai._core import lib  # noqa: PLC0415 - tests have other hosts
+
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        return UNFIT_FOR_UPPER.get(lib.jai_fstype(os.fsencode(path)), "")
+
+    def mounts_below(self, path: str) -> tuple[str, ...]:
+        """List the mount points strictly below a directory.  Source: proc(5), mountinfo, field 5."""
+        if self._mounts is None:
+            self._mounts = read_bytes("/proc/self/mountinfo")
+        start = b" " + _escaped(path.rstrip("/")) + b"/"
+        if start not in self._mounts:
+            return ()
+        points = [line.split(b" ")[4] for line in self._mounts.splitlines()]
+        return tuple(sorted({_unescaped(point) for point in points if point.startswith(start[1:])}))
+
+    def terminal(self) -> str:
+        """Give the path of the terminal on the standard descriptors, "" without one."""
+        for fd in (0, 1, 2):
+            try:
+                return os.ttyname(fd)
+            except OSError:
+                continue
+        return ""
+
+    def controlled(self) -> bool:
+        """Say whether the process has a controlling terminal."""
+        try:
+            os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        except OSError:
+            return False
+        return True
+
+    def open_directories(self) -> tuple[int, ...]:
+        """List which of the standard descriptors are directories."""
+        found = []
+        for fd in (0, 1, 2):
+            try:
+                if os.fstat(fd).st_mode & FORMAT == 0o040000:
+                    found.append(fd)
+            except OSError:
+                continue
+        return tuple(found)
+
+    def is_open(self, fd: int) -> bool:
+        """Say whether a descriptor is open."""
+        try:
+            os.fstat(fd)
+        except OSError:
+            return False
+        return True
+
+    def landlock(self) -> int:
+        """Give the kernel's Landlock ABI, 0 without Landlock."""
+        from jai._core import lib  # noqa: PLC0415 - tests have other hosts
+
+        return int(lib.jai_landlock())
+
+
+def _found(stat: os.stat_result) -> Found:
+    kind = TYPES.get(stat.st_mode & FORMAT, "file")
+    return Found(kind, stat.st_uid, stat.st_mode & 0o7777, stat.st_dev, stat.st_ino)
+
+
+def read_bytes(path: str) -> bytes:
+    """Give the content of a small file, empty if it can not be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def find_account(env: Mapping[str, str]) -> Account:
+    """Say who is to be jailed: the user; for root whom root acts for (sudo, su).
+
+    Raises: HostError if root acts for somebody who does not exist.
+    """
+    uid = os.getuid()
+    if uid == 0:
+        for name in (env.get("SUDO_USER", ""), env.get("USER", "")):
+            if name and name != "root":
+                return _account_named(name)
+    fields = _passwd_line(2, str(uid))
+    if fields:
+        return _account(fields)
+    import pwd  # noqa: PLC0415 - only for users that come from elsewhere
+
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        name = env.get("USER", "") or f"user{uid}"
+        home, shell = env.get("HOME", "/"), env.get("SHELL", "/bin/sh")
+        user = pwd.struct_passwd((name, "x", uid, os.getgid(), "", home, shell))
+    return _foreign(user)
+
+
+def _foreign(user: tuple[object, ...]) -> Account:
+    """Give the account of a user that /etc/passwd does not have, with the line to add."""
+    name, _, uid, gid, gecos, home, shell = (str(field).replace(":", "").replace("\n", "") for field in user[:7])
+    entry = f"{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}\n"
+    return Account(name, int(uid), int(gid), home, shell, entry)
+
+
+def _account_named(name: str) -> Account:
+    fields = _passwd_line(0, name)
+    if fields:
+        return _account(fields)
+    import pwd  # noqa: PLC0415 - only for users that come from elsewhere
+
+    try:
+        return _foreign(pwd.getpwnam(name))
+    except KeyError:
+        message = f"root acts for the user {name!r}, who does not exist"
+        raise HostError(message, hint="unset SUDO_USER and USER, or set USER to root") from None
+
+
+def _passwd_line(column: int, value: str) -> list[str]:
+    """Find the fields of one line of /etc/passwd.  The file is read without NSS: it is faster."""
+    for line in os.fsdecode(read_bytes("/etc/passwd")).split("\n"):
+        fields = line.split(":")
+        if len(fields) == 7 and fields[column] == value:  # noqa: PLR2004 - passwd(5)
+            return fields
+    return []
+
+
+def _account(fields: list[str]) -> Account:
+    return Account(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6] or "/bin/sh")
+
+
+def current_directory() -> str:
+    """Give the true current directory, without symbolic links.
+
+    Raises: HostError if there is none.
+    """
+    try:
+        return os.getcwd()  # noqa: PTH109 - no pathlib on the start-up path
+    except OSError as error:
+        message = "the current directory is gone"
+        raise HostError(message, detail=f"getcwd: {error.strerror}", hint="cd to a directory that exists") from None
+
+
+def _escaped(path: str) -> bytes:
+    return (
+        os.fsencode(path)
+        .replace(b"\\", b"\\134")
+        .replace(b" ", b"\\040")
+        .replace(b"\t", b"\\011")
+        .replace(b"\n", b"\\012")
+    )
+
+
+def _unescaped(path: bytes) -> str:
+    plain = path.replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\012", b"\n").replace(b"\\134", b"\\")
+    return os.fsdecode(plain)

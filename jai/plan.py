@@ -1,0 +1,123 @@
+"""From what the jail may to how it is made: the ordered list of steps, each carrying all it needs.
+
+The printed plan is the whole truth, so nothing here looks at the machine.
+"""
+
+from __future__ import annotations
+
+from jai import steps
+from jai.policy import DEV, PROC, ROOT_PROC, RUN
+from jai.steps import INERT, MAKE, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jai.policy import Granted, Hidden, Policy
+
+DEVICE_NODES = ("full", "null", "random", "tty", "urandom", "zero")
+DEV_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("ptmx", "pts/ptmx"),
+    ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+)
+PASSWD = "/etc/passwd"
+PASSWD_COPY = "/dev/.passwd"
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+# What a step adds at one place of the tree: the place, then how it is made.
+Place = tuple[str, list[Step]]
+
+
+def plan(policy: Policy, passwd: str = "") -> list[Step]:
+    """Give the steps that make the jail of a policy; `passwd` is the whole file for a foreign user."""
+    account = policy.account
+    overlaid = policy.mode == "casual" and not _home_is_granted(policy)
+    found = [steps.lock(policy.layout.lock, shared=overlaid), steps.user_namespace(account.uid, account.gid)]
+    if policy.net == "none":
+        found.append(steps.network_namespace())
+    found.append(steps.root(RDONLY | INERT))
+    found += _tree(policy, overlaid=overlaid, passwd=passwd)
+    found += [steps.seal(DEV), steps.seal(RUN), steps.pivot(), steps.init(), steps.proc(PROC)]
+    if account.uid == 0:
+        found += [steps.bind(path, path, RDONLY | INERT | NOEXEC) for path in ROOT_PROC]
+    if passwd:
+        found.append(steps.bind(PASSWD, PASSWD_COPY, RDONLY | INERT))
+    return found + _command(policy)
+
+
+def _home_is_granted(policy: Policy) -> bool:
+    return any(grant.path == policy.home for grant in policy.grants)
+
+
+def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
+    """Give what is put in place, parents before what lies in them."""
+    tmp = [steps.bind(path, policy.layout.tmp, INERT) for path in policy.private_tmp]
+    places: list[Place] = [(step.target, [step]) for step in tmp]
+    places += [(DEV, _dev(policy, passwd)), (RUN, _run(policy))]
+    if policy.runtime_dir:
+        places.append((policy.runtime_dir, [steps.tmpfs(policy.runtime_dir, 0o700, INERT | MAKE)]))
+    if overlaid:
+        places.append((policy.home, _overlay(policy)))
+    elif not _home_is_granted(policy):
+        places.append((policy.home, [steps.bind(policy.home, policy.layout.home, INERT | MAKE)]))
+    places += [(grant.path, [_grant(grant)]) for grant in policy.grants]
+    places += [(hidden.path, [_cover(hidden)]) for hidden in policy.hidden]
+    # A stable sort by path puts parents first, and the order above decides between equals.
+    places.sort(key=lambda place: place[0])
+    return [step for _, group in places for step in group]
+
+
+def _overlay(policy: Policy) -> list[Step]:
+    paths = policy.layout
+    masks = [steps.mask(path, policy.home) for path in sorted(policy.masks)]
+    return [*masks, steps.overlay(policy.home, paths.changes, paths.overlay_work, policy.home_same)]
+
+
+def _grant(grant: Granted) -> Step:
+    flags = INERT | MAKE | (RECURSIVE if grant.type == "directory" else 0) | (RDONLY if grant.readonly else 0)
+    return steps.bind(grant.path, grant.path, flags, grant.same)
+
+
+def _cover(hidden: Hidden) -> Step:
+    if hidden.directory:
+        return steps.tmpfs(hidden.path, 0o555, RDONLY | INERT | NOEXEC, "4k")
+    # A device node on a nodev mount can not be opened by anybody.
+    return steps.bind(hidden.path, "/dev/null", RDONLY | INERT | NOEXEC)
+
+
+def _dev(policy: Policy, passwd: str) -> list[Step]:
+    found = [steps.tmpfs(DEV, 0o755, NOSUID | NOEXEC, "64k" if not passwd else "4m")]
+    found += [
+        steps.bind(f"{DEV}/{name}", f"{DEV}/{name}", NOSUID | NOEXEC | RDONLY | MAKE) for name in DEVICE_NODES
+    ]
+    found += [steps.symlink(f"{DEV}/{name}", target) for name, target in DEV_LINKS]
+    found += [steps.devpts(f"{DEV}/pts"), steps.tmpfs(f"{DEV}/shm", 0o1777, INERT | MAKE)]
+    if policy.terminal:
+        found.append(steps.bind(f"{DEV}/console", policy.terminal, NOSUID | NOEXEC | RDONLY | MAKE))
+    found += [steps.bind(path, path, NOSUID | NOEXEC | RDONLY | RECURSIVE | MAKE) for path in policy.devices]
+    if passwd:
+        found.append(steps.file(PASSWD_COPY, passwd))
+    return found
+
+
+def _run(policy: Policy) -> list[Step]:
+    found = [steps.tmpfs(RUN, 0o755, INERT | NOEXEC)]
+    found += [steps.bind(path, source, RDONLY | NOSUID | NODEV | MAKE) for path, source in policy.run_files]
+    return found
+
+
+def _command(policy: Policy) -> list[Step]:
+    """Give what the command's process does, once the tree stands."""
+    environment = dict(policy.environment)
+    found = [steps.drop(), steps.spawn(session=policy.session)]
+    if policy.scopes:
+        found.append(steps.scope(policy.scopes))
+    found += [steps.limit(name, value) for name, value in policy.limits if value >= 0]
+    found.append(steps.chdir(policy.cwd, policy.otherwise))
+    if policy.close_fds:
+        found += [*(steps.keep(fd) for fd in policy.keep_fds), steps.close()]
+    found += [steps.env(name, value) for name, value in policy.environment]
+    found += [steps.arg(word) for word in policy.command]
+    found.append(steps.execute(policy.command[0], environment.get("PATH", DEFAULT_PATH)))
+    return found

@@ -1,0 +1,437 @@
+"""What the jail may: one pure decision from what was asked and what the machine is.
+
+Every refusal lives here, and every path that leaves here is absolute and free of symbolic links.
+"""
+
+from __future__ import annotations
+
+import os
+
+from jai.errors import HostError, RefusedError, UsageError
+from jai.record import Record
+from jai.settings import apply_environment
+from jai.store import Layout, layout, local_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jai.host import Account, Found, Host
+    from jai.settings import Grant, Settings
+
+# Private in every jail: nothing of the host's shows there but what is listed.
+TMP = ("/tmp", "/var/tmp")  # noqa: S108 - the places that the jail replaces
+RUN = "/run"
+DEV = "/dev"
+PROC = "/proc"
+SYS = "/sys"
+
+# What name resolution and the system need of /run: the files, not the folders with their sockets.
+RUN_FILES = (
+    "/run/systemd/resolve/stub-resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/resolvconf/resolv.conf",
+    "/run/NetworkManager/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+    "/run/netconfig/resolv.conf",
+    "/run/connman/resolv.conf",
+    "/run/current-system",
+    "/run/booted-system",
+    "/run/opengl-driver",
+)
+RESOLV_CONF = "/etc/resolv.conf"
+
+# For root as the jailed user: uid 0 may write these without any capability.
+ROOT_PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+
+LANDLOCK_SCOPES = 6  # the ABI that has them
+SCOPE_ALL = 3  # LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL
+
+# Where root does not get the current directory as a matter of course.
+SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib")
+
+
+class Granted(Record):
+    """A path the jail gets as it is outside; `same` is (device, inode), None if it is yet to be made."""
+
+    path: str
+    readonly: bool
+    type: str
+    same: tuple[int, int] | None
+
+
+class Hidden(Record):
+    """A path that would show through a grant or the host's tree and must not."""
+
+    path: str
+    directory: bool
+
+
+class Policy(Record):
+    """What the jail is and may; nothing is left to be looked up."""
+
+    mode: str
+    jail: str
+    layout: Layout
+    account: Account
+    home: str
+    home_mode: int
+    home_same: tuple[int, int]
+    grants: tuple[Granted, ...]
+    masks: tuple[str, ...]
+    hidden: tuple[Hidden, ...]
+    private_tmp: tuple[str, ...]
+    runtime_dir: str
+    run_files: tuple[tuple[str, str], ...]
+    devices: tuple[str, ...]
+    terminal: str
+    session: bool
+    scopes: int
+    environment: tuple[tuple[str, str], ...]
+    limits: tuple[tuple[str, int], ...]
+    keep_fds: tuple[int, ...]
+    close_fds: bool
+    net: str
+    cwd: str
+    otherwise: str
+    command: tuple[str, ...]
+    create: tuple[str, ...]
+    write_mode: bool
+    notes: tuple[str, ...]
+
+
+def decide(settings: Settings, host: Host) -> Policy:
+    """Say what the jail may.
+
+    Raises: RefusedError, HostError and UsageError; nothing has been started or made by then.
+    """
+    _refuse_impossible(settings, host)
+    home = host.real(host.home)
+    found = _check_home(settings, host, home)
+    storage = host.real(settings.storage)
+    config = host.real(settings.config_dir)
+    _check_storage(settings, host, storage, home)
+    state, notes = _state(settings, host, storage)
+    grants, create = _grants(settings, host, (storage, config, state))
+    casual = settings.mode == "casual" and all(grant.path != home for grant in grants)
+    if casual:
+        _check_overlay(host, home)
+    view = View(home, casual, grants, _private_tmp(host))
+    masks, hidden = _unseen(settings, host, view, (settings.config_dir, settings.storage, config, storage, state))
+    cwd = host.cwd if view.shows(host.cwd) else home
+    if cwd != host.cwd:
+        notes = (*notes, f"the current directory is not in the jail; starting in {home}")
+    return Policy(
+        mode=settings.mode,
+        jail=settings.jail,
+        layout=layout(storage, state, settings.jail),
+        account=host.account,
+        home=home,
+        home_mode=found.mode,
+        home_same=found.same,
+        grants=grants,
+        masks=masks,
+        hidden=hidden,
+        private_tmp=view.tmp,
+        runtime_dir=_runtime_dir(host, home),
+        run_files=_run_files(host),
+        devices=_devices(settings, host),
+        terminal=host.terminal(),
+        session=not host.controlled(),
+        scopes=SCOPE_ALL if host.landlock() >= LANDLOCK_SCOPES else 0,
+        environment=_environment(settings, host, cwd, view),
+        limits=(*settings.limits, ("core", 0)),
+        keep_fds=_kept(settings, host),
+        close_fds=not settings.keep_all_fds,
+        net=settings.net,
+        cwd=cwd,
+        otherwise=home,
+        command=settings.command or (host.account.shell,),
+        create=create,
+        write_mode=settings.mode_given and not settings.jail_file_exists,
+        notes=notes,
+    )
+
+
+class View:
+    """Which tree a path of the jail belongs to: a grant, the home, a private place, the host's."""
+
+    def __init__(self, home: str, casual: bool, grants: tuple[Granted, ...], tmp: tuple[str, ...]) -> None:  # noqa: FBT001
+        """Take the places that are not simply the host's."""
+        self.home = home
+        self.casual = casual
+        self.tmp = tmp
+        self._trees = {place: "private" for place in (*tmp, RUN, DEV, PROC)}
+        self._trees[home] = "overlay" if casual else "private"
+        self._trees.update({grant.path: "grant" for grant in grants})
+
+    def tree(self, path: str) -> str:
+        """Say which tree a path belongs to: "grant", "overlay", "private" or "host"."""
+        while path not in self._trees:
+            parent = os.path.dirname(path)
+            if parent == path:
+                return "host"
+            path = parent
+        return self._trees[path]
+
+    def shows(self, path: str) -> bool:
+        """Say whether what is at the path outside is there inside."""
+        return path == self.home or path in self._trees or self.tree(path) != "private"
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Say whether a path is a directory or lies below it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _refuse_impossible(settings: Settings, host: Host) -> None:
+    if settings.mode == "strict":
+        message = f"the jail {settings.jail!r} is strict, and strict mode is not in this version yet"
+        raise HostError(message, hint="choose a mode that needs no root: -m casual or -m bare")
+    for fd in host.open_directories():
+        name = ("standard input", "standard output", "standard error")[fd]
+        message = f"{name} is a directory: through it the command would reach the real files"
+        raise RefusedError(message, hint="redirect it from or to a file")
+
+
+def _check_home(settings: Settings, host: Host, home: str) -> Found:
+    found = host.find(home)
+    if not host.home.startswith("/") or found is None or found.type != "directory":
+        message = f"the home {host.home} is not a directory"
+        raise HostError(message, hint="set HOME to the home directory")
+    if home == "/" or any(home == place for place in (*TMP, RUN, DEV, PROC, SYS)):
+        message = f"the home is {home}: there is nothing to put in its place"
+        raise RefusedError(message, hint="set HOME to a directory of your own")
+    if settings.mode == "casual" and found.owner != host.account.uid:
+        message = f"the home {home} belongs to another user (uid {found.owner})"
+        raise RefusedError(message, hint="set HOME to a directory of your own, or use -m bare")
+    return found
+
+
+def _check_storage(settings: Settings, host: Host, storage: str, home: str) -> None:
+    found = host.find(storage)
+    origin = _said(settings.storage_origin)
+    if found and found.type != "directory":
+        message = f"{origin}the storage {storage} is not a directory"
+        raise RefusedError(message, hint="choose a directory with --storage DIR")
+    if found and found.owner != host.account.uid:
+        message = f"{origin}the storage {storage} belongs to another user (uid {found.owner})"
+        raise RefusedError(message, hint="choose a directory of your own with --storage DIR")
+    if is_below(home, storage):
+        message = f"{origin}the storage {storage} contains the home: hiding the one would hide the other"
+        raise RefusedError(message, hint="choose a directory of its own with --storage DIR")
+
+
+def _state(settings: Settings, host: Host, storage: str) -> tuple[str, tuple[str, ...]]:
+    """Say where the run-time state lives, and what to tell the user about it."""
+    unfit = host.unfit_for_upper(storage)
+    if not unfit:
+        return storage, ()
+    local = local_state(host.account.uid)
+    if settings.mode == "casual" and (also := host.unfit_for_upper(local)):
+        message = f"neither {storage} ({unfit}) nor {local} ({also}) can keep what the jail changes"
+        hint = "choose a directory on a local file system with --storage DIR, or use -m bare"
+        raise HostError(message, hint=hint)
+    if host.find_link(local):
+        return local, ()
+    note = f"{storage} is on {unfit}: changes are kept in {local} (choose another place with the option storage)"
+    return local, (note,)
+
+
+def _check_overlay(host: Host, home: str) -> None:
+    """The kernel lets no user uncover what a mount hides, so not below a home that has mounts in it."""
+    below = host.mounts_below(home)
+    if below:
+        names = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")  # noqa: PLR2004
+        message = f"something is mounted below the home: {names}"
+        detail = "the kernel refuses an overlay over it to a user without privileges (EINVAL)"
+        raise HostError(message, detail=detail, hint="unmount it, or use -m bare")
+
+
+def _said(origin: str) -> str:
+    return f"{origin}: " if origin and origin != "command line" else ""
+
+
+def _grants(settings: Settings, host: Host, own: tuple[str, ...]) -> tuple[tuple[Granted, ...], tuple[str, ...]]:
+    """Give what is granted, the current directory included, and the directories to make first."""
+    granted: dict[str, Granted] = {}
+    create = []
+    if not settings.nocwd:
+        cwd = _current(settings, host)
+        granted[cwd.path] = cwd
+    for grant in settings.grants:
+        path = host.real(grant.path)
+        found = host.find(path)
+        if found is None:
+            if grant.suffix == "!":
+                create.append(path)
+                granted[path] = Granted(path, grant.access == "ro", "directory", None)
+            elif grant.suffix != "?":
+                _refuse_missing(grant)
+            continue
+        granted[path] = _granted(grant, host, path, found)
+    for path in granted:
+        _refuse_own(path, own)
+    return tuple(granted[path] for path in sorted(granted)), tuple(create)
+
+
+def _current(settings: Settings, host: Host) -> Granted:
+    """Grant the current directory.
+
+    Raises: RefusedError where granting it is not what anybody wants.
+    """
+    cwd, home = host.cwd, host.real(host.home)
+    found = host.find(cwd)
+    hint = "-D runs without granting the current directory; -D -d DIR grants another"
+    if found is None:
+        message = f"the current directory {cwd} can not be looked at"
+        raise RefusedError(message, hint=hint)
+    if cwd == home:
+        message = f"the current directory is the home {home}: granting it would protect nothing"
+        raise RefusedError(message, hint="go to a project, or run without granting it: -D")
+    explicit = any(host.real(grant.path) == cwd for grant in settings.grants)
+    if explicit:
+        return Granted(cwd, host.readonly(cwd), found.type, found.same)
+    if is_below(home, cwd):
+        message = f"the current directory {cwd} contains the home: granting it would protect nothing"
+        raise RefusedError(message, hint=hint)
+    if found.owner != host.account.uid:
+        message = f"the current directory {cwd} belongs to another user (uid {found.owner})"
+        raise RefusedError(message, hint=hint)
+    if any(is_below(cwd, place) for place in SYSTEM) and host.account.uid == 0:
+        message = f"the current directory {cwd} is the system's"
+        raise RefusedError(message, hint=hint)
+    return Granted(cwd, host.readonly(cwd), found.type, found.same)
+
+
+def _option(grant: Grant) -> str:
+    return f"{_said(grant.origin)}--{'r' if grant.access == 'ro' else ''}dir {grant.path}"
+
+
+def _refuse_missing(grant: Grant) -> None:
+    read_only = grant.access == "ro"
+    hint = "--rdir? ignores it when missing" if read_only else "--dir! makes it first, --dir? ignores it when missing"
+    message = f"{_option(grant)}: there is no such directory or file"
+    raise RefusedError(message, hint=hint)
+
+
+def _granted(grant: Grant, host: Host, path: str, found: Found) -> Granted:
+    """Check one grant.
+
+    Raises: RefusedError if it can not be granted.
+    """
+    if path == "/" or any(is_below(path, place) for place in (PROC, SYS)):
+        message = f"{_option(grant)}: can not be granted"
+        raise RefusedError(message, hint="grant a directory of your own")
+    if is_below(path, DEV) or found.type == "device":
+        message = f"{_option(grant)}: is a device"
+        raise RefusedError(message, hint="--dev makes a device node usable")
+    readonly = grant.access == "ro"
+    # A socket is reached through its own permissions; who grants one names it on purpose.
+    if not readonly and found.type != "socket" and found.owner != host.account.uid:
+        message = f"{_option(grant)}: belongs to another user (uid {found.owner})"
+        raise RefusedError(message, hint="--rdir grants it read-only")
+    return Granted(path, readonly or host.readonly(path), found.type, found.same)
+
+
+def _refuse_own(path: str, own: tuple[str, ...]) -> None:
+    for place in own:
+        if is_below(path, place):
+            message = f"{path} can not be granted: it belongs to jai's own files in {place}"
+            raise RefusedError(message, hint="go to another directory, or run without granting it: -D")
+
+
+def _private_tmp(host: Host) -> tuple[str, ...]:
+    """Give the places of /tmp and /var/tmp; one may be a link to the other."""
+    return tuple(sorted({place for place in map(host.real, TMP) if host.find(place)}))
+
+
+def _unseen(
+    settings: Settings, host: Host, view: View, own: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[Hidden, ...]]:
+    """Give what the overlay leaves out (relative to the home) and what must be covered elsewhere.
+
+    A mask holds for the real place of what it names too, and below a grant that is wider than it;
+    a grant of the masked thing itself or of something in it is on purpose.
+    """
+    wanted = [] if settings.mode != "casual" else [os.path.join(view.home, mask.path) for mask in settings.masks]
+    masks: dict[str, None] = {}
+    hidden: dict[str, Hidden] = {}
+    for path, ours in [*((path, False) for path in wanted), *((path, True) for path in own)]:
+        for place in _places(host, path):
+            tree = view.tree(place)
+            if tree == "overlay" and is_below(place, view.home):
+                masks[os.path.relpath(place, view.home)] = None
+            elif tree in ("host", "grant") and (ours or view.tree(os.path.dirname(place)) == tree):
+                found = host.find_link(place)
+                if found is None and ours:  # made before the command starts
+                    hidden[place] = Hidden(place, directory=True)
+                elif found and found.type != "link":
+                    hidden[place] = Hidden(place, found.type == "directory")
+    return tuple(masks), tuple(hidden[place] for place in sorted(hidden))
+
+
+def _places(host: Host, path: str) -> tuple[str, ...]:
+    """Give a path with its parents' links followed, and where it leads if it is a link itself."""
+    place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
+    found = host.find_link(place)
+    if found and found.type == "link":
+        return (place, host.real(place))
+    return (place,)
+
+
+def _runtime_dir(host: Host, home: str) -> str:
+    """Give the place of the private runtime directory, "" if the user has none."""
+    path = host.env.get("XDG_RUNTIME_DIR", "")
+    if not path.startswith("/"):
+        return ""
+    path = host.real(path)
+    found = host.find(path)
+    if found is None or found.type != "directory" or found.owner != host.account.uid:
+        return ""
+    return "" if is_below(home, path) or is_below(host.cwd, path) else path
+
+
+def _run_files(host: Host) -> tuple[tuple[str, str], ...]:
+    """Give (path, real source) of what of /run is shown."""
+    found = {}
+    resolv = host.real(RESOLV_CONF)
+    for path in (*RUN_FILES, *([resolv] if is_below(resolv, RUN) else [])):
+        at = host.find(path)
+        if at and at.type in ("file", "directory"):
+            found[path] = host.real(path)
+    return tuple(sorted(found.items()))
+
+
+def _devices(settings: Settings, host: Host) -> tuple[str, ...]:
+    devices = []
+    for device in settings.devs:
+        path = host.real(device.path)
+        found = host.find(path)
+        if found is None or found.type not in ("device", "directory") or not is_below(path, DEV) or path == DEV:
+            message = f"{_said(device.origin)}--dev {device.path}: is not a device node"
+            raise RefusedError(message, hint="name a node or a directory of nodes below /dev")
+        devices.append(path)
+    return tuple(sorted(set(devices)))
+
+
+def _kept(settings: Settings, host: Host) -> tuple[int, ...]:
+    for fd in settings.keep_fds:
+        if not host.is_open(fd):
+            message = f"--keep-fd {fd}: the descriptor is not open"
+            raise UsageError(message, hint=f"open it before: jai --keep-fd {fd} CMD {fd}<FILE")
+    return tuple(fd for fd in settings.keep_fds if fd > 2)  # noqa: PLR2004 - the standard three stay
+
+
+def _environment(settings: Settings, host: Host, cwd: str, view: View) -> tuple[tuple[str, str], ...]:
+    """Give the command's whole environment in the order of its names."""
+    account = host.account
+    outside = {**host.env, "USER": account.name, "LOGNAME": account.name, "HOME": host.home}
+    inside = apply_environment(settings, outside)
+    for name in ("JAI_CONFIG_DIR", "JAI_KEEP_FDS", "JAI_DEBUG", "OLDPWD"):
+        inside.pop(name, None)
+    tmpdir = inside.get("TMPDIR", "")
+    if tmpdir and view.tree(host.real(tmpdir)) == "host":
+        del inside["TMPDIR"]
+    inside.update(JAI_MODE=settings.mode, JAI_JAIL=settings.jail, JAI_USER=account.name, PWD=cwd)
+    return tuple(sorted(inside.items()))
+
+

@@ -1,0 +1,119 @@
+"""The storage directory: where a jail's changes, home and temporary files live, and how they come to be.
+
+Under the storage: NAME.jail, NAME.home.  Beside them or, where the storage can not hold an overlay's
+upper layer, below /var/tmp/jai-UID: NAME.changes, NAME.tmp, and NAME.work with the overlay's work
+directory, the lock file and the boot that NAME.tmp belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+
+from jai.errors import HostError, RefusedError
+from jai.host import read_bytes
+from jai.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jai.policy import Policy
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class Layout(Record):
+    """The paths of one jail."""
+
+    storage: str
+    state: str
+    jail_file: str
+    changes: str
+    work: str
+    overlay_work: str
+    lock: str
+    boot: str
+    home: str
+    tmp: str
+
+
+def layout(storage: str, state: str, jail: str) -> Layout:
+    """Give the paths of a jail; `state` is the storage or the local directory that stands in for it."""
+    work = f"{state}/{jail}.work"
+    return Layout(
+        storage=storage,
+        state=state,
+        jail_file=f"{storage}/{jail}.jail",
+        changes=f"{state}/{jail}.changes",
+        work=work,
+        overlay_work=f"{work}/overlay",
+        lock=f"{work}/lock",
+        boot=f"{work}/boot",
+        home=f"{storage}/{jail}.home",
+        tmp=f"{state}/{jail}.tmp",
+    )
+
+
+def local_state(uid: int) -> str:
+    """Give the directory that stands in for a storage that can not carry an overlay."""
+    return f"/var/tmp/jai-{uid}"  # noqa: S108 - made with mode 0700, owner and mode verified
+
+
+def prepare(policy: Policy) -> bool:
+    """Make what the jail needs on disk and empty its /tmp after a boot; say if the state is new.
+
+    Raises: HostError if the storage can not be written, RefusedError if it is somebody else's.
+    """
+    paths = policy.layout
+    try:
+        if paths.state != paths.storage:
+            _private_directory(paths.state, policy.account.uid)
+        fresh = not os.path.exists(paths.lock)
+        if fresh:
+            os.makedirs(paths.overlay_work, 0o700, exist_ok=True)
+        _directory(paths.tmp, 0o1777)
+        if policy.mode == "casual":
+            _directory(paths.overlay_work, 0o700)
+            _directory(paths.changes, policy.home_mode)
+        else:
+            os.makedirs(paths.storage, 0o700, exist_ok=True)
+            _directory(paths.home, 0o700)
+        if fresh:
+            os.close(os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        _new_boot(policy)
+    except OSError as error:
+        where = os.fsdecode(error.filename or paths.state)
+        message = f"the jail {policy.jail!r} can not be kept in {paths.state}"
+        hint = "choose a directory that can be written with --storage DIR"
+        raise HostError(message, detail=f"{where}: {error.strerror}", hint=hint) from None
+    return fresh
+
+
+def _directory(path: str, mode: int) -> None:
+    """Make one directory with exactly this mode, whatever the umask, if it is missing."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    os.chmod(path, mode)
+
+
+def _private_directory(path: str, uid: int) -> None:
+    """Make or verify a directory in a place that others can write to."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    stat = os.lstat(path)
+    if stat.st_mode != 0o040700 or stat.st_uid != uid:
+        message = f"{path} is not a private directory of yours"
+        detail = f"mode {stat.st_mode & 0o7777:04o}, owner {stat.st_uid}; it must be a directory of {uid} with mode 0700"
+        raise RefusedError(message, detail=detail, hint="remove it, or choose another place with --storage DIR")
+
+
+def _new_boot(policy: Policy) -> None:
+    """Empty the private /tmp on the first start after a boot, as a /tmp is."""
+    now = read_bytes(BOOT_ID)
+    if read_bytes(policy.layout.boot) == now:
+        return
+    from jai.verbs.unmount import empty_after_boot  # noqa: PLC0415 - once per boot
+
+    empty_after_boot(policy.layout, now)

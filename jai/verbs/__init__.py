@@ -1,0 +1,1 @@
+"""Cold commands: each is imported only when it is asked for."""

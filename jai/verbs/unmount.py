@@ -1,0 +1,146 @@
+"""Throws away the run-time state of jails: `jai -u`, and /tmp after a boot."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+
+from jai.errors import HostError, RefusedError
+from jai.store import layout, local_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jai.host import Host
+    from jai.settings import Settings
+    from jai.store import Layout
+
+# The two bytes of core/namespaces.c.
+STARTING = 0
+ALIVE = 1
+
+
+class JailLock:
+    """The start lock of a jail: while it is held no run of the jail starts or leaves."""
+
+    def __init__(self, path: str) -> None:
+        """Open the lock file; nothing is locked yet."""
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def __enter__(self) -> JailLock:
+        """Wait for runs that are starting or leaving."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, STARTING)
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        """Let runs start again: closing releases a record lock."""
+        os.close(self.fd)
+
+    def holders(self) -> list[int]:
+        """List the processes that keep the jail alive.  Source: proc(5), /proc/locks."""
+        stat = os.fstat(self.fd)
+        place = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+        found = []
+        with open("/proc/locks", encoding="ascii", errors="replace") as locks:
+            for line in locks:
+                fields = line.split()
+                if "->" not in fields and fields[5] == place and fields[6] == str(ALIVE):
+                    found.append(int(fields[4]))
+        return sorted(found)
+
+    def is_alive(self) -> bool:
+        """Say whether any run of the jail lives."""
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, ALIVE)
+        except OSError:
+            return True
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, ALIVE)
+        return False
+
+
+def empty_after_boot(paths: Layout, boot_id: bytes) -> None:
+    """Empty the private /tmp and remember the boot, unless another start has just done so."""
+    with JailLock(paths.lock) as lock:
+        if lock.is_alive():
+            return
+        with open(paths.boot, "a+b") as boot:
+            boot.seek(0)
+            if boot.read() == boot_id:
+                return
+            for name in os.listdir(paths.tmp):
+                remove_tree(os.path.join(paths.tmp, name))
+            boot.truncate(0)
+            boot.write(boot_id)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file or a whole tree, also what its owner made unwritable; links are not followed."""
+
+    def open_up(function: object, place: str, _error: object) -> None:
+        del function
+        parent = os.path.dirname(place)
+        for directory in (parent, place):
+            if os.path.isdir(directory) and not os.path.islink(directory):
+                os.chmod(directory, 0o700)
+        if os.path.isdir(place) and not os.path.islink(place):
+            shutil.rmtree(place)
+        else:
+            os.unlink(place)
+
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, onerror=open_up)
+    else:
+        os.unlink(path)
+
+
+def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
+    """Remove the run-time state of the named jail or of all; what they changed and their homes stay.
+
+    Raises: RefusedError while one of them runs.
+    """
+    states = (host.real(settings.storage), local_state(host.account.uid))
+    found = [(state, name) for state in states for name in _jails(state) if everything or name == settings.jail]
+    running = {name: pids for state, name in found if (pids := _running(layout(settings.storage, state, name)))}
+    if running:
+        names = "; ".join(f"{name!r}: {', '.join(map(str, pids))}" for name, pids in sorted(running.items()))
+        message = f"a jail is running ({names})"
+        raise RefusedError(message, hint="end these processes first")
+    for state, name in found:
+        _clean(layout(settings.storage, state, name))
+        if settings.verbose:
+            sys.stderr.write(f"jai: removed the run-time state of the jail {name!r} in {state}\n")
+    return 0
+
+
+def _jails(state: str) -> list[str]:
+    try:
+        names = os.listdir(state)
+    except OSError:
+        return []
+    endings = (".work", ".tmp")
+    return sorted({name.rsplit(".", 1)[0] for name in names if name.endswith(endings) and not name.startswith(".")})
+
+
+def _running(paths: Layout) -> list[int]:
+    if not os.path.exists(paths.lock):
+        return []
+    with JailLock(paths.lock) as lock:
+        return lock.holders() or ([0] if lock.is_alive() else [])
+
+
+def _clean(paths: Layout) -> None:
+    """Remove tmp and work; under the lock, so that a run that starts meanwhile makes them anew."""
+    try:
+        os.makedirs(paths.work, 0o700, exist_ok=True)
+        with JailLock(paths.lock) as lock:
+            if lock.is_alive():
+                message = "a jail was started meanwhile"
+                raise RefusedError(message, hint="try again")
+            for path in (paths.tmp, paths.work):
+                if os.path.lexists(path):
+                    remove_tree(path)
+    except OSError as error:
+        message = f"the run-time state in {paths.state} can not be removed"
+        detail = f"{os.fsdecode(error.filename or '')}: {error.strerror}"
+        raise HostError(message, detail=detail, hint="look at who owns it") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from jai._core import lib
 from jai.errors import HostError
 
 TYPE_CHECKING = False
@@ -105,6 +106,8 @@ class Host:
 
     def real(self, path: str) -> str:
         """Give the path without symbolic links; what does not exist stays as it is."""
+        if lib.jai_is_real(os.fsencode(path)):
+            return path
         return os.path.realpath(path)
 
     def readonly(self, path: str) -> bool:
@@ -113,8 +116,6 @@ class Host:
 
     def unfit_for_upper(self, path: str) -> str:
         """Name the file system that holds path if no overlay can keep its changes there, else ""."""
-        from jai._core import lib  # noqa: PLC0415 - tests have other hosts
-
         while not os.path.exists(path):
             path = os.path.dirname(path)
         return UNFIT_FOR_UPPER.get(lib.jai_fstype(os.fsencode(path)), "")
@@ -167,8 +168,6 @@ class Host:
 
     def landlock(self) -> int:
         """Give the kernel's Landlock ABI, 0 without Landlock."""
-        from jai._core import lib  # noqa: PLC0415 - tests have other hosts
-
         return int(lib.jai_landlock())
 
 

@@ -371,11 +371,11 @@ def _unseen(
 
 def _places(host: Host, path: str) -> tuple[str, ...]:
     """Give a path with its parents' links followed, and where it leads if it is a link itself."""
+    real = host.real(path)
+    if real == path:
+        return (path,)
     place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
-    found = host.find_link(place)
-    if found and found.type == "link":
-        return (place, host.real(place))
-    return (place,)
+    return (place,) if place == real else (place, real)
 
 
 def _runtime_dir(host: Host, home: str) -> str:

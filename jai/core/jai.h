@@ -113,6 +113,9 @@ void jai_die(int signal);
 /* The type of the file system that holds path (statfs f_type), or -errno. */
 int64_t jai_fstype(const char *path);
 
+/* 1 if there is no symbolic link in a normalised absolute path, as far as it exists; else, or in doubt, 0. */
+int jai_is_real(const char *path);
+
 /* The Landlock ABI of this kernel, 0 where there is none. */
 int jai_landlock(void);
 

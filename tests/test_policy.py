@@ -1,0 +1,240 @@
+"""What the jail may, and what is refused: decisions on machines made of tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from jai.errors import HostError, JaiError, RefusedError
+from jai.policy import Hidden, Policy, decide
+from tests.fakes import CONF_FILES, HOME, PROJECT, FakeHost, asked
+
+
+def decided(host: FakeHost, *words: str, files: dict[str, bytes] | None = None) -> Policy:
+    """Decide on a fake machine."""
+    return decide(asked(host, *words, files=files), host)  # type: ignore[arg-type]
+
+
+def paths(policy: Policy) -> list[str]:
+    """Give the granted paths."""
+    return [grant.path for grant in policy.grants]
+
+
+REFUSED = [
+    ({"cwd": HOME}, (), "is the home", "-D"),
+    ({"cwd": "/home"}, (), "contains the home", "-D"),
+    ({"cwd": "/usr"}, (), "belongs to another user", "-D"),
+    ({}, ("-d", "/nowhere"), "no such directory", "--dir!"),
+    ({}, ("-r", "/nowhere"), "no such directory", "--rdir?"),
+    ({}, ("-d", "/usr"), "belongs to another user", "--rdir"),
+    ({}, ("-d", "/"), "can not be granted", "your own"),
+    ({}, ("-d", "/proc/self"), "can not be granted", "your own"),
+    ({}, ("-d", "/dev/null"), "is a device", "--dev"),
+    ({}, ("--dev", "/etc"), "not a device", "below /dev"),
+    ({}, ("-d", f"{HOME}/.jai"), "jai's own files", "-D"),
+    ({"cwd": f"{HOME}/.jai"}, (), "jai's own files", "-D"),
+    ({}, ("--storage", HOME), "contains the home", "--storage"),
+    ({}, ("--storage", "/home"), "belongs to another user", "--storage"),
+    ({}, ("--storage", f"{HOME}/.bashrc"), "is not a directory", "--storage"),
+    ({}, ("-m", "strict"), "strict", "-m casual"),
+    ({}, ("-j", "new"), "strict", "-m bare"),
+    ({}, ("--keep-fd", "9"), "not open", "open it"),
+]
+
+
+@pytest.mark.parametrize(("machine", "words", "reason", "hint"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_is_refused_says_why_and_what_helps(
+    machine: dict[str, str], words: tuple[str, ...], reason: str, hint: str
+) -> None:
+    """A refusal is an error with the reason and a hint, and the same without the cause goes through."""
+    host = FakeHost(**machine)  # type: ignore[arg-type]
+    for path in ("/nowhere/x", "/proc/self", f"{HOME}/.bashrc"):
+        host.add(path, "file")
+    host.add("/dev/null", "device", owner=0)
+
+    with pytest.raises(JaiError) as caught:
+        decided(host, *words, "true")
+
+    assert reason in caught.value.message
+    assert hint in caught.value.hint
+    assert decided(FakeHost(), "true").command == ("true",)  # control
+
+
+def test_a_refusal_in_a_file_names_file_and_line() -> None:
+    """A grant that a configuration file asks for is blamed on its line."""
+    files = {**CONF_FILES, f"{HOME}/.jai/default.conf": b"\nconf .defaults\ndir /nowhere\n"}
+
+    with pytest.raises(RefusedError, match=r"default\.conf:3"):
+        decided(FakeHost(), "true", files=files)
+
+
+def test_nocwd_lifts_the_refusal_of_the_home() -> None:
+    """With -D nothing is granted and the jail starts in the home; -Dd HOME grants it all the same."""
+    host = FakeHost(cwd=HOME)
+
+    assert paths(decided(host, "-D", "true")) == []
+    assert paths(decided(host, "-Dd", HOME, "true")) == [HOME]
+
+
+def test_a_granted_home_hides_the_storage_and_the_masked_things() -> None:
+    """Granting the whole home shows neither jai's own files nor what is masked."""
+    policy = decided(FakeHost(cwd=HOME), "-Dd", HOME, "true")
+
+    hidden = {hidden.path for hidden in policy.hidden}
+    assert hidden == {f"{HOME}/.jai", f"{HOME}/.ssh", f"{HOME}/.config/gh"}
+    assert policy.masks == ()
+
+
+def test_a_wider_grant_does_not_lift_a_mask() -> None:
+    """Granting .config leaves .config/gh covered; granting .config/gh itself is on purpose."""
+    wide = decided(FakeHost(), "-d", f"{HOME}/.config", "true")
+    exact = decided(FakeHost(), "-d", f"{HOME}/.config/gh", "true")
+
+    assert Hidden(f"{HOME}/.config/gh", directory=True) in wide.hidden
+    assert not exact.hidden
+    assert f"{HOME}/.config/gh" in paths(exact)
+
+
+def test_masks_follow_links_to_the_real_place() -> None:
+    """A masked link hides the link and what it leads to, in the home or outside."""
+    host = FakeHost()
+    host.links[f"{HOME}/.ssh"] = "/data/keys"
+    host.add("/data/keys")
+    host.links[f"{HOME}/.config"] = "dotfiles/config"
+    host.add(f"{HOME}/dotfiles/config/gh")
+
+    policy = decided(host, "true")
+
+    assert ".ssh" in policy.masks
+    assert Hidden("/data/keys", directory=True) in policy.hidden
+    assert "dotfiles/config/gh" in policy.masks
+
+
+def test_storage_outside_the_home_is_covered_even_before_it_exists() -> None:
+    """The storage is made before the command starts, so it is hidden although it is missing now."""
+    host = FakeHost()
+
+    policy = decided(host, "--storage", "/data/jails", "true")
+
+    assert Hidden("/data/jails", directory=True) in policy.hidden
+
+
+def test_the_configuration_in_a_private_place_needs_no_cover() -> None:
+    """Below /tmp the host's files are not in the jail anyway."""
+    host = FakeHost()
+    host.env["JAI_CONFIG_DIR"] = "/tmp/jai-conf"  # noqa: S108
+    host.add("/tmp/jai-conf")  # noqa: S108
+
+    assert not decided(host, "true", files={}).hidden
+
+
+def test_a_home_on_nfs_keeps_its_changes_on_a_local_disk() -> None:
+    """Storage that can hold no upper layer moves to /var/tmp, is said once, and can be chosen."""
+    host = FakeHost()
+    host.unfit[HOME] = "NFS"
+
+    policy = decided(host, "true")
+
+    assert policy.layout.changes == "/var/tmp/jai-1000/default.changes"  # noqa: S108
+    assert "storage" in policy.notes[0]
+    host.add("/var/tmp/jai-1000", mode=0o700)  # noqa: S108
+    assert decided(host, "true").notes == ()
+    host.unfit["/var/tmp"] = "overlayfs"  # noqa: S108
+    with pytest.raises(HostError, match="can keep what the jail changes"):
+        decided(host, "true")
+
+
+def test_a_mount_below_the_home_is_refused_in_casual_only() -> None:
+    """The kernel lets no user uncover what a mount hides; bare mode does not look into the home."""
+    host = FakeHost()
+    host.mounts = (f"{HOME}/photos", f"{HOME}/music", "/mnt")
+
+    with pytest.raises(HostError, match="/home/ada/photos") as caught:
+        decided(host, "true")
+
+    assert "-m bare" in caught.value.hint
+    assert "/mnt" not in caught.value.message
+    assert decided(host, "-m", "bare", "true").mode == "bare"
+
+
+def test_a_read_only_mount_is_granted_read_only() -> None:
+    """The kernel would refuse to make a locked read-only mount writable."""
+    host = FakeHost()
+    host.read_only.add(PROJECT)
+
+    assert [grant.readonly for grant in decided(host, "true").grants] == [True]
+
+
+def test_missing_directories_are_made_only_where_asked() -> None:
+    """--dir! makes, --dir? ignores."""
+    made = decided(FakeHost(), "--dir!", "/home/ada/new", "true")
+    ignored = decided(FakeHost(), "--dir?", "/home/ada/new", "true")
+
+    assert made.create == ("/home/ada/new",)
+    assert "/home/ada/new" in paths(made)
+    assert ignored.create == ()
+    assert paths(ignored) == [PROJECT]
+
+
+def test_a_socket_may_be_somebody_elses() -> None:
+    """A socket is granted by name; its own permissions decide who may connect."""
+    host = FakeHost()
+    host.add("/run/docker.sock", "socket", owner=0)
+
+    assert "/run/docker.sock" in paths(decided(host, "-d", "/run/docker.sock", "true"))
+
+
+def test_a_directory_on_standard_input_is_refused() -> None:
+    """Through it the command would reach the real tree."""
+    host = FakeHost()
+    host.directories_open = (0,)
+
+    with pytest.raises(RefusedError, match="standard input"):
+        decided(host, "true")
+
+
+def test_a_tmpdir_that_is_read_only_inside_is_dropped() -> None:
+    """TMPDIR on the host's tree would break every program that trusts it; one in /tmp stays."""
+    host = FakeHost()
+    host.env["TMPDIR"] = "/scratch"
+    assert "TMPDIR" not in dict(decided(host, "true").environment)
+    host.env["TMPDIR"] = "/tmp/mine"  # noqa: S108
+    assert dict(decided(host, "true").environment)["TMPDIR"] == "/tmp/mine"  # noqa: S108
+
+
+def test_the_environment_is_scrubbed_and_told_who_and_where() -> None:
+    """Secrets go, jai's own words and the true user come."""
+    host = FakeHost()
+    host.env |= {"USER": "somebody", "JAI_CONFIG_DIR": f"{HOME}/.jai"}
+
+    environment = dict(decided(host, "true").environment)
+
+    assert "GH_TOKEN" not in environment
+    assert "JAI_CONFIG_DIR" not in environment
+    assert (environment["USER"], environment["PWD"], environment["JAI_MODE"]) == ("ada", PROJECT, "casual")
+
+
+def test_where_the_current_directory_is_not_in_the_jail_it_starts_in_the_home() -> None:
+    """Below /tmp and, in bare mode, below the home, what is outside is not inside."""
+    host = FakeHost()
+
+    bare = decided(host, "-m", "bare", "-D", "true")
+    casual = decided(host, "-D", "true")
+
+    assert (bare.cwd, casual.cwd) == (HOME, PROJECT)
+    assert "starting in /home/ada" in bare.notes[0]
+
+
+def test_root_does_not_get_a_system_folder_by_standing_in_it() -> None:
+    """For root everything is its own; the system is still not a project."""
+    host = FakeHost(cwd="/etc", uid=0)
+    for path in (HOME, f"{HOME}/.jai", "/etc"):
+        host.add(path, owner=0)
+
+    with pytest.raises(RefusedError, match="is the system's"):
+        decided(host, "true")
+
+
+def test_a_new_jail_remembers_the_mode_it_was_given() -> None:
+    """The mode is to be written down when it was chosen and the jail has no file yet."""
+    assert decided(FakeHost(), "-m", "bare", "-j", "new", "true").write_mode
+    assert not decided(FakeHost(), "true").write_mode

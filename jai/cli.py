@@ -84,10 +84,9 @@ def read(invocation: Invocation) -> tuple[Settings, Host]:
     from jai.host import Host  # noqa: PLC0415
     from jai.settings import read_settings  # noqa: PLC0415
 
-    env = dict(os.environ)
     if "jai_no_ctype" in sys._xoptions:  # noqa: SLF001 - the documented place of -X options
-        env.pop("LC_CTYPE", None)
-    host = Host(env)
+        os.environ.pop("LC_CTYPE", None)
+    host = Host(dict(os.environ))
     if host.account.uid != os.getuid():
         _become(host)
     settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=read_file)

@@ -42,6 +42,9 @@ RESOLV_CONF = "/etc/resolv.conf"
 # For root as the jailed user: uid 0 may write these without any capability.
 ROOT_PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 
+# Between jai's own processes, or without a meaning inside.
+PRIVATE_VARIABLES = ("JAI_CONFIG_DIR", "JAI_DEBUG", "JAI_FAILED", "JAI_IGNORED", "JAI_KEEP_FDS", "OLDPWD")
+
 LANDLOCK_SCOPES = 6  # the ABI that has them
 SCOPE_ALL = 3  # LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL
 
@@ -426,7 +429,7 @@ def _environment(settings: Settings, host: Host, cwd: str, view: View) -> tuple[
     account = host.account
     outside = {**host.env, "USER": account.name, "LOGNAME": account.name, "HOME": host.home}
     inside = apply_environment(settings, outside)
-    for name in ("JAI_CONFIG_DIR", "JAI_KEEP_FDS", "JAI_DEBUG", "OLDPWD"):
+    for name in PRIVATE_VARIABLES:
         inside.pop(name, None)
     tmpdir = inside.get("TMPDIR", "")
     if tmpdir and view.tree(host.real(tmpdir)) == "host":

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from jai._core import ffi, lib
-from jai.errors import EXIT_JAI, JaiError
+from jai.errors import JaiError
 from jai.plan import plan
 from jai.steps import encode
 from jai.store import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from jai.host import Host
     from jai.policy import Policy
     from jai.steps import Step
-
-# A `jai -u` can take the lock file away between our looking and locking.
-ATTEMPTS = 10
 
 
 def steps_of(policy: Policy) -> list[Step]:
@@ -36,31 +32,69 @@ def steps_of(policy: Policy) -> list[Step]:
 def run(policy: Policy, host: Host) -> int:
     """Run the command in its jail; give its exit status, or die of its signal.
 
-    Raises: JaiError where a step fails.
+    Raises: JaiError where a step failed.
     """
     found = steps_of(policy)
+    failed = os.environ.pop("JAI_FAILED", "")
+    if failed:
+        outcome, step, value = map(int, failed.split())
+        _complain_unless_lock_was_lost(outcome, step, value, found, policy, host)
+    prepare(policy)
     image = encode(found)
+    _restore_signals()
+    _hand_over(image)
     result = ffi.new("struct jai_result *")
-    for _ in range(ATTEMPTS):
-        prepare(policy)
-        lib.jai_run(image, len(image), result)
-        lost_lock = result.outcome == lib.JAI_FAILED and found[result.step].kind == lib.JAI_LOCK
-        if not (lost_lock and result.value in (errno.ESTALE, errno.ENOENT)):
-            break
-    return _end(result, found, policy, host)
-
-
-def _end(result: Any, found: list[Step], policy: Policy, host: Host) -> int:
+    lib.jai_run(image, len(image), result)
     if result.outcome == lib.JAI_EXITED:
         return int(result.value)
     if result.outcome == lib.JAI_SIGNALED:
         lib.jai_die(result.value)
         return 128 + int(result.value)
-    if result.outcome == lib.JAI_LOST:
-        raise JaiError("the jail was killed from outside", status=EXIT_JAI)
+    _complain(result.outcome, result.step, result.value, found, policy, host)
+    return 0
+
+
+def _hand_over(image: bytes) -> None:
+    """Let the launcher beside us run the image, so that no interpreter stays in memory; come back without one."""
+    launcher = os.path.join(os.path.dirname(sys.argv[0]), "jai")
+    if not os.path.exists(f"{launcher}-python"):
+        return
+    fd = os.memfd_create("jai", 0)
+    os.write(fd, image)
+    os.environ["JAI_IMAGE"] = str(fd)
+    os.execv(launcher, ["jai", *sys.argv[1:]])
+
+
+def _restore_signals() -> None:
+    """Undo what Python does to signals; the launcher knows what the user had."""
+    import _signal  # noqa: PLC0415 - the signal module costs an enum
+
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+
+
+def _complain_unless_lock_was_lost(  # noqa: PLR0913 - what a failure consists of
+    outcome: int, step: int, value: int, found: list[Step], policy: Policy, host: Host
+) -> None:
+    """Return if the run is to be tried again: `jai -u` took the lock file away between our looking and locking."""
+    lost = outcome == lib.JAI_FAILED and step >= 0 and found[step].kind == lib.JAI_LOCK
+    if not (lost and value in (errno.ESTALE, errno.ENOENT)):
+        _complain(outcome, step, value, found, policy, host)
+
+
+def _complain(  # noqa: PLR0913 - what a failure consists of
+    outcome: int, step: int, value: int, found: list[Step], policy: Policy, host: Host
+) -> None:
+    """Explain a jail that did not come to its end.
+
+    Raises: JaiError, always.
+    """
+    if outcome == lib.JAI_LOST:
+        message = "the jail was killed from outside"
+        raise JaiError(message)
+    if outcome == lib.JAI_BAD_IMAGE:
+        message = f"the plan is not one that the core runs (step {step})"
+        raise JaiError(message, hint="this is a fault in jai, please report it with the output of jai --plan")
     from jai.explain import explain  # noqa: PLC0415 - only when something failed
 
-    if result.outcome == lib.JAI_BAD_IMAGE:
-        message = f"the plan is not one that the core runs (step {result.step})"
-        raise JaiError(message, hint="this is a fault in jai, please report it with the output of jai --plan")
-    raise explain(found[result.step] if result.step >= 0 else None, result.value, policy, host)
+    raise explain(found[step] if 0 <= step < len(found) else None, value, policy, host)

@@ -126,14 +126,9 @@ int op_close(struct state *s, const struct jai_step *step)
 	}
 }
 
-/* What the caller had before the interpreter and we changed it. */
+/* What the caller had before we changed it. */
 static int restore_signals(const struct state *s)
 {
-	const struct sigaction standard = {.sa_handler = SIG_DFL};
-
-	/* Python ignores these two; an ignored signal stays ignored across exec. */
-	if (sigaction(SIGPIPE, &standard, NULL) < 0 || sigaction(SIGXFSZ, &standard, NULL) < 0)
-		return -1;
 	if (sigaction(SIGCHLD, &s->child_action, NULL) < 0)
 		return -1;
 	return sigprocmask(SIG_SETMASK, &s->mask, NULL);

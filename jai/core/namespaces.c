@@ -128,13 +128,23 @@ int publish_jail(struct state *s)
 }
 
 /*
- * Unmounting an overlay syncs the whole upper file system.  It is done here, under the start lock,
- * by the keeper, after the parent has left: nobody waits for it, and no run ever mounts the overlay
- * while another mount of the same upper directory is still being taken down.
+ * Unmounting an overlay syncs the whole upper file system.  Nobody waits for that: the parent has left,
+ * and it is done in two parts.  First the sync, while a run that starts can still join us; then, when
+ * nearly nothing is left to be written, the unmounting under the start lock.  So no run ever mounts
+ * the overlay while another mount of the same upper directory is still being taken down.
  */
 void leave_jail(struct state *s)
 {
-	if (s->home_fd < 0 || lock_byte(s->lock, F_SETLKW, F_WRLCK, BYTE_START) < 0)
+	int home;
+
+	if (s->home_fd < 0)
+		return;
+	home = openat(HOME_FD, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (home >= 0) {
+		(void)syncfs(home);
+		close(home);
+	}
+	if (lock_byte(s->lock, F_SETLKW, F_WRLCK, BYTE_START) < 0)
 		return;
 	close(HOME_FD);
 	for (uint32_t i = 0; i < s->plan.count; i++)

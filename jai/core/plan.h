@@ -78,6 +78,8 @@ executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
 int publish_jail(struct state *s);
 /* In the keeper: waits for runs that are starting, then unmounts our overlay. */
 void leave_jail(struct state *s);
+/* supervise.c: the first process of the jail; it has just been cloned. */
+_Noreturn void become_keeper(struct state *s);
 /* Puts a descriptor on another number if it is HOME_FD; 0 or -1. */
 int move_away(int *fd);
 

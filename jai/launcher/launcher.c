@@ -1,19 +1,32 @@
 /*
- * The command `jai`: starts the front end with the interpreter it was installed for, isolated.
+ * The command `jai`, in two roles.
  *
- * An installer writes the interpreter into the first line of the script beside us, but drops its
- * options.  Without -I and -S Python would obey PYTHONPATH and friends and run whatever `site` finds.
+ * Typed by a user it starts the front end with the interpreter that it was installed for, isolated.  An
+ * installer writes the interpreter into the first line of the script beside us, but drops its options;
+ * without -I and -S Python would obey PYTHONPATH and friends and run whatever `site` finds.
+ *
+ * The front end decides and hands back a plan image: JAI_IMAGE names its descriptor.  We run it, so no
+ * interpreter stays in memory beside the command.  When a step fails the front end is asked for the words:
+ * JAI_FAILED tells it which.
  */
+#include "jai.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SCRIPT "jai-python"
+
+/* Python ignores these two; whether the user did is kept in JAI_IGNORED. */
+static const int changed_by_python[] = {SIGPIPE, SIGXFSZ};
 
 static int fail(const char *what)
 {
@@ -58,7 +71,7 @@ static int read_interpreter(const char *script, char *line, int size)
 	return 0;
 }
 
-/* A closed standard descriptor becomes /dev/null. */
+/* A closed standard descriptor becomes /dev/null: whatever is opened next must not take its place. */
 static int open_standard(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
@@ -67,22 +80,18 @@ static int open_standard(void)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int start_front_end(int argc, char **argv)
 {
 	char script[PATH_MAX], line[PATH_MAX + 2];
-	char **words;
+	char **words = calloc((size_t)argc + 8, sizeof(*words));
 	int count = 0;
 
-	/* Whatever is opened next must not become the command's standard input or output. */
-	if (open_standard() < 0)
-		return fail("/dev/null");
+	if (!words)
+		return fail("no memory");
 	if (find_script(script) < 0)
 		return fail("the command can not find itself");
 	if (read_interpreter(script, line, (int)sizeof(line)) < 0)
 		return fail(script);
-	words = calloc((size_t)argc + 8, sizeof(*words));
-	if (!words)
-		return fail("no memory");
 	words[count++] = line + 2;
 	words[count++] = (char *)"-I";
 	words[count++] = (char *)"-S";
@@ -94,4 +103,75 @@ int main(int argc, char **argv)
 		words[count++] = argv[i];
 	execv(words[0], words);
 	return fail(words[0]);
+}
+
+static void remember_signals(void)
+{
+	char ignored[8] = "";
+
+	for (size_t i = 0; i < 2; i++) {
+		struct sigaction action;
+
+		if (sigaction(changed_by_python[i], NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+			strcat(ignored, i ? "x" : "p");
+	}
+	if (ignored[0])
+		setenv("JAI_IGNORED", ignored, 1);
+	else
+		unsetenv("JAI_IGNORED");
+}
+
+static void restore_signals(void)
+{
+	const char *ignored = getenv("JAI_IGNORED");
+
+	for (size_t i = 0; i < 2; i++)
+		signal(changed_by_python[i], ignored && strchr(ignored, i ? 'x' : 'p') ? SIG_IGN : SIG_DFL);
+}
+
+/* Runs the image behind a descriptor and ends as the command ended, or asks the front end to explain. */
+static int run_image(int fd, int argc, char **argv)
+{
+	struct jai_result result;
+	struct stat stat;
+	char failed[64];
+	const void *image;
+
+	if (fstat(fd, &stat) < 0)
+		return fail("the plan is lost");
+	image = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (image == MAP_FAILED)
+		return fail("the plan can not be read");
+	close(fd);
+	restore_signals();
+	jai_run(image, (size_t)stat.st_size, &result);
+	if (result.moved)
+		fputs("jai: the current directory was not in the jail; the command started in the home\n", stderr);
+	if (result.outcome == JAI_EXITED)
+		return result.value;
+	if (result.outcome == JAI_SIGNALED) {
+		jai_die(result.value);
+		return 128 + result.value;
+	}
+	remember_signals();
+	snprintf(failed, sizeof(failed), "%d %d %d", result.outcome, result.step, result.value);
+	setenv("JAI_FAILED", failed, 1);
+	return start_front_end(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	const char *image = getenv("JAI_IMAGE");
+
+	if (image) {
+		int fd = atoi(image);
+
+		unsetenv("JAI_IMAGE");
+		return run_image(fd, argc, argv);
+	}
+	if (open_standard() < 0)
+		return fail("/dev/null");
+	unsetenv("JAI_FAILED");
+	remember_signals();
+	return start_front_end(argc, argv);
 }

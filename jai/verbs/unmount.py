@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 
 from jai.errors import HostError, RefusedError
 from jai.store import layout, local_state
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # The two bytes of core/namespaces.c.
 STARTING = 0
 ALIVE = 1
+
+# Seconds: a jail that has just ended is still being taken down, which takes as long as a sync.
+PATIENCE = 2.0
 
 
 class JailLock:
@@ -101,7 +105,12 @@ def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
     """
     states = (host.real(settings.storage), local_state(host.account.uid))
     found = [(state, name) for state in states for name in _jails(state) if everything or name == settings.jail]
-    running = {name: pids for state, name in found if (pids := _running(layout(settings.storage, state, name)))}
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        running = {name: pids for state, name in found if (pids := _running(layout(settings.storage, state, name)))}
+        if not running or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
     if running:
         names = "; ".join(f"{name!r}: {', '.join(map(str, pids))}" for name, pids in sorted(running.items()))
         message = f"a jail is running ({names})"

@@ -1,0 +1,97 @@
+"""What every start pays for: the modules it imports, and one operation for each line of the plan."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.accounts import must
+from conformance.conftest import *  # noqa: F403 - its fixtures
+from jai._core import lib
+from jai.describe import WORDS
+
+if TYPE_CHECKING:
+    from conformance.accounts import Account
+    from conformance.homes import Home
+
+# Beyond what the bare interpreter loads by itself.
+STANDARD = {"os", "sys", "errno", "fcntl", "_signal", "_stat", "stat", "genericpath", "posixpath", "_collections_abc"}
+OWN = {
+    *("jai", "jai.argv", "jai.cli", "jai.conf", "jai.errors", "jai.host", "jai.options", "jai.plan", "jai.policy"),
+    *("jai.record", "jai.run", "jai.settings", "jai.steps", "jai.store", "jai._core", "_cffi_backend", "__future__"),
+}
+
+
+def imported(stderr: str) -> set[str]:
+    """Give the modules that -X importtime lists."""
+    return {line.rsplit("|", 1)[1].strip() for line in stderr.splitlines() if line.startswith("import time:")}
+
+
+def test_a_start_imports_only_what_is_on_the_list(account: Account, home: Home, jai: str) -> None:
+    """Each import is paid for at every start, so the list grows only on purpose."""
+    python = must(account.sh(f"sed -n '1s/^#!//p' {jai}-python")).stdout.strip()
+    must(account.run([jai, "true"], cwd=home.project))  # the first run also writes the configuration
+
+    bare = must(account.run([python, "-I", "-S", "-X", "importtime", "-c", "pass"]))
+    full = must(account.run([python, "-I", "-S", "-X", "importtime", f"{jai}-python", "true"], cwd=home.project))
+
+    found = imported(full.stderr) - imported(bare.stderr)
+    assert "jai.policy" in found  # control: the listing works
+    assert found <= STANDARD | OWN, sorted(found - STANDARD - OWN)
+
+
+# How each kind of step shows in strace: what its line must find, with {} for the target.
+TRACES = {
+    lib.JAI_LOCK: r"F_SETLKW, {l_type=F_WRLCK",
+    lib.JAI_USERNS: r"unshare\(CLONE_NEWUSER\)",
+    lib.JAI_NETNS: r"unshare\(CLONE_NEWNET\)",
+    lib.JAI_ROOT: r'open_tree\(AT_FDCWD, "/", .*OPEN_TREE_CLONE.*AT_RECURSIVE',
+    lib.JAI_MASK: r"mknodat\(\d+, \"[^\"]+\", S_IFCHR",
+    lib.JAI_OVERLAY: r'fsopen\("overlay"',
+    lib.JAI_BIND: r'open_tree\(\d+, "", .*OPEN_TREE_CLONE',
+    lib.JAI_TMPFS: r'fsopen\("tmpfs"',
+    lib.JAI_DEVPTS: r'fsopen\("devpts"',
+    lib.JAI_SYMLINK: r"symlinkat\(",
+    lib.JAI_SEAL: r"mount_setattr\(\d+, \"\", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_RDONLY, ",
+    lib.JAI_PIVOT: r'pivot_root\("\.", "\."\)',
+    lib.JAI_INIT: r"clone3\({flags=.*CLONE_NEWPID.*CLONE_NEWIPC|clone3\({flags=.*CLONE_NEWIPC.*CLONE_NEWPID",
+    lib.JAI_PROC: r'fsopen\("proc"',
+    lib.JAI_DROP: r"prctl\(PR_SET_NO_NEW_PRIVS, 1",
+    lib.JAI_SPAWN: r"clone3\({flags=0, exit_signal=SIGCHLD",
+    lib.JAI_SCOPE: r"landlock_restrict_self\(",
+    lib.JAI_LIMIT: r"setrlimit\(|prlimit64\(0, RLIMIT_\w+, {",
+    lib.JAI_CHDIR: r"fchdir\(",
+    lib.JAI_CLOSE: r"close_range\(3, ",
+    lib.JAI_EXEC: r'execve\("[^"]*true", \["true"\]',
+}
+# The command's words and variables are arguments of the one execve.
+WITHOUT_CALL = {lib.JAI_ENV, lib.JAI_ARG, lib.JAI_KEEP, lib.JAI_DIRECTORY, lib.JAI_FILE}
+
+
+def test_every_kind_of_step_has_a_trace() -> None:
+    """No step escapes the comparison below."""
+    assert set(TRACES) | WITHOUT_CALL == set(WORDS)
+
+
+@pytest.mark.needs("strace")
+def test_each_line_of_the_plan_is_one_operation(account: Account, home: Home, jai: str) -> None:
+    """strace shows, for each kind of step, as many operations as the plan has lines of it."""
+    options = ["--net", "none", "-j", "traced", "-m", "casual"]
+    must(account.run([jai, *options, "true"], cwd=home.project))
+    lines = must(account.run([jai, *options, "--plan", "true"], cwd=home.project)).stdout.splitlines()
+    trace = must(account.run(["strace", "-f", "-s", "4096", "-o", "/tmp/trace", jai, *options, "true"], cwd=home.project))
+    assert trace.rc == 0
+    text = must(account.sh("cat /tmp/trace")).stdout
+    # What the interpreter does before the plan is handed over is not the plan's.
+    calls = text[text.rindex('execve("', 0, text.index("F_SETLKW")) :].splitlines()
+
+    starts = {"bind": lib.JAI_BIND, "tmpfs": lib.JAI_TMPFS, "mask": lib.JAI_MASK, "symlink": lib.JAI_SYMLINK}
+    for word, kind in starts.items():
+        planned = sum(line.startswith(f"{word} ") for line in lines)
+        done = sum(bool(re.search(TRACES[kind], call)) for call in calls)
+        extra = 1 if word == "tmpfs" else 0  # the layer of the masks is a tmpfs too
+        assert done == planned + extra, f"{word}: {planned} planned, {done} done"
+    for kind, pattern in TRACES.items():
+        assert any(re.search(pattern, call) for call in calls), f"no operation for kind {kind}: {pattern}"

@@ -188,6 +188,17 @@ static int mount_namespace(void)
 }
 
 /*
+ * An overlay remembers what it has once not found.  A run that starts shall see the home as it is now,
+ * and reconfiguring, even to the same, lets go of every remembered name that is not in use.
+ */
+static int refresh(int mount)
+{
+	auto_fd fs = (int)syscall(SYS_fspick, mount, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
+
+	return fs < 0 || sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL) < 0 ? errno : 0;
+}
+
+/*
  * A mount can be cloned only from inside its own namespace: go there, take it, come back.  That must
  * happen before a new root is stacked on "/", because setns follows what is mounted there.
  */
@@ -201,7 +212,7 @@ static int join_overlay(struct state *s)
 	if (s->home_fd < 0 || setns(here, CLONE_NEWNS) < 0)
 		return errno;
 	close(steal_fd(&s->joined_fd));
-	return 0;
+	return refresh(s->home_fd);
 }
 
 static int join(struct state *s)

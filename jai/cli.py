@@ -99,6 +99,8 @@ def _become(host: Host) -> None:
     os.initgroups(account.name, account.gid)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
+    # The process that explains a failure starts from this environment and must find the same.
+    os.environ.update(HOME=host.home, USER=account.name, LOGNAME=account.name)
 
 
 def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
@@ -115,8 +117,9 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
             os.makedirs(path, 0o777, exist_ok=True)
         policy = decide(settings, host)
     _first_run(settings, policy)
-    _print_lines([f"jai: {note}" for note in policy.notes])
-    if settings.verbose:
+    again = "JAI_FAILED" in os.environ  # what follows has been said
+    _print_lines([] if again else [f"jai: {note}" for note in policy.notes])
+    if settings.verbose and not again:
         from jai.describe import tell  # noqa: PLC0415 - only when asked
 
         _print_lines(tell(policy))

@@ -57,6 +57,7 @@ WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_LOCK: lambda step: f"lock {step.target}{_flags(step)}",
     lib.JAI_USERNS: lambda step: f"user-namespace uid {step.number} gid {step.mode}",
     lib.JAI_NETNS: lambda _: "network-namespace",
+    lib.JAI_NSLIMIT: lambda step: f"namespace-limit {step.target} {step.number}",
     lib.JAI_ROOT: lambda step: f"root / recursive{_flags(step)}",
     lib.JAI_MASK: lambda step: f"mask {step.source}/{step.target}",
     lib.JAI_OVERLAY: lambda step: f"overlay {step.target} changes {step.source} work {step.extra}{_flags(step)}",

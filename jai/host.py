@@ -26,6 +26,8 @@ TYPES = {
     0o010000: "fifo",
 }
 
+MOST_LINKS = 40  # as the kernel: path_resolution(7)
+
 # statfs(2) f_type of what can not hold an overlay's upper layer: NFS, FUSE, CIFS, SMB2, 9p, AFS, Ceph,
 # overlayfs itself, FAT, exFAT, eCryptfs, ramfs, proc-like.
 UNFIT_FOR_UPPER = {
@@ -86,7 +88,7 @@ class Host:
         self.env = env
         self.account = find_account(env)
         self.home = env.get("HOME", "") if self.account.uid == os.getuid() else ""
-        self.home = self.home or self.account.home or "/"
+        self.home = os.path.normpath(self.home or self.account.home or "/")
         self.cwd = current_directory()
         self._mounts: bytes | None = None
 
@@ -114,6 +116,19 @@ class Host:
         """Say whether the mount that holds the path is read-only."""
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
+    def noexec(self, path: str) -> bool:
+        """Say whether nothing may be executed on the mount that holds the path."""
+        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+
+    def links_on(self, path: str) -> tuple[str, ...]:
+        """List the symbolic links that are followed on the way to a path, in order."""
+        found: list[str] = []
+        while len(found) < MOST_LINKS and (link := _first_link(path)):
+            found.append(link)
+            path = os.path.join(os.path.dirname(link), os.readlink(link), path[len(link) :].lstrip("/"))
+            path = os.path.normpath(path)
+        return tuple(found)
+
     def unfit_for_upper(self, path: str) -> str:
         """Name the file system that holds path if no overlay can keep its changes there, else ""."""
         while not os.path.exists(path):
@@ -122,13 +137,41 @@ class Host:
 
     def mounts_below(self, path: str) -> tuple[str, ...]:
         """List the mount points strictly below a directory.  Source: proc(5), mountinfo, field 5."""
+        start = b" " + _escaped(path.rstrip("/")) + b"/"
+        if start not in self._mountinfo():
+            return ()
+        points = [line.split(b" ")[4] for line in self._mountinfo().splitlines()]
+        return tuple(sorted({_unescaped(point) for point in points if point.startswith(start[1:])}))
+
+    def _mountinfo(self) -> bytes:
         if self._mounts is None:
             self._mounts = read_bytes("/proc/self/mountinfo")
-        start = b" " + _escaped(path.rstrip("/")) + b"/"
-        if start not in self._mounts:
+        return self._mounts
+
+    def other_views(self, directory: str) -> tuple[str, ...]:
+        """List where else the same directory is seen: its file system is mounted there too.
+
+        Source: proc(5), mountinfo: field 3 is the device, 4 the part of it that is mounted, 5 where.
+        """
+        text = self._mountinfo()
+        place = _escaped(directory)
+        own = [b"", b"", b"/", b""]
+        # The last of the deepest mounts on the way is the one that is seen.
+        for line in text.splitlines():
+            _, _, device, root, point, _ = line.split(b" ", 5)
+            if _covers(point, place) and len(point) >= len(own[3]):
+                own = [line, device, root, point]
+        device = b" " + own[1] + b" "
+        if text.count(device) < 2:  # noqa: PLR2004 - its own line is one
             return ()
-        points = [line.split(b" ")[4] for line in self._mounts.splitlines()]
-        return tuple(sorted({_unescaped(point) for point in points if point.startswith(start[1:])}))
+        inner = _joined(own[2], place[len(own[3].rstrip(b"/")) :])
+        found = set()
+        for line in text.splitlines():
+            if device in line and line != own[0]:
+                _, _, _, root, point, _ = line.split(b" ", 5)
+                if _covers(root, inner):
+                    found.add(_unescaped(_joined(point, inner[len(root.rstrip(b"/")) :])))
+        return tuple(sorted(found - {directory}))
 
     def terminal(self) -> str:
         """Give the path of the terminal on the standard descriptors, "" without one."""
@@ -169,6 +212,15 @@ class Host:
     def landlock(self) -> int:
         """Give the kernel's Landlock ABI, 0 without Landlock."""
         return int(lib.jai_landlock())
+
+
+def _first_link(path: str) -> str:
+    at = ""
+    for part in path.split("/")[1:]:
+        at += "/" + part
+        if os.path.islink(at):
+            return at
+    return ""
 
 
 def _found(stat: os.stat_result) -> Found:
@@ -260,6 +312,14 @@ def current_directory() -> str:
     except OSError as error:
         message = "the current directory is gone"
         raise HostError(message, detail=f"getcwd: {error.strerror}", hint="cd to a directory that exists") from None
+
+
+def _covers(directory: bytes, path: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def _joined(directory: bytes, rest: bytes) -> bytes:
+    return (directory.rstrip(b"/") + rest) or b"/"
 
 
 def _escaped(path: str) -> bytes:

@@ -6,14 +6,13 @@ The printed plan is the whole truth, so nothing here looks at the machine.
 from __future__ import annotations
 
 from jai import steps
-from jai.policy import DEV, PROC, ROOT_PROC, RUN
+from jai.policy import DEV, PROC, RUN
 from jai.steps import INERT, MAKE, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jai.policy import Granted, Hidden, Policy
 
-DEVICE_NODES = ("full", "null", "random", "tty", "urandom", "zero")
 DEV_LINKS = (
     ("fd", "/proc/self/fd"),
     ("ptmx", "pts/ptmx"),
@@ -36,11 +35,13 @@ def plan(policy: Policy, passwd: str = "") -> list[Step]:
     found = [steps.lock(policy.layout.lock, shared=overlaid), steps.user_namespace(account.uid, account.gid)]
     if policy.net == "none":
         found.append(steps.network_namespace())
+    # A new cgroup namespace would let a nested user namespace mount the user's own cgroups, writable.
+    found.append(steps.namespace_limit("max_cgroup_namespaces", 0))
     found.append(steps.root(RDONLY | INERT))
     found += _tree(policy, overlaid=overlaid, passwd=passwd)
     found += [steps.seal(DEV), steps.seal(RUN), steps.pivot(), steps.init(), steps.proc(PROC)]
     if account.uid == 0:
-        found += [steps.bind(path, path, RDONLY | INERT | NOEXEC) for path in ROOT_PROC]
+        found += [steps.bind(path, path, RDONLY | INERT | NOEXEC) for path in policy.root_proc]
     if passwd:
         found.append(steps.bind(PASSWD, PASSWD_COPY, RDONLY | INERT))
     return found + _command(policy)
@@ -62,6 +63,7 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
     elif not _home_is_granted(policy):
         places.append((policy.home, [steps.bind(policy.home, policy.layout.home, INERT | MAKE)]))
     places += [(grant.path, [_grant(grant)]) for grant in policy.grants]
+    places += [(path, [steps.bind(path, path, INERT | RECURSIVE)]) for path in policy.pinned]
     places += [(hidden.path, [_cover(hidden)]) for hidden in policy.hidden]
     # A stable sort by path puts parents first, and the order above decides between equals.
     places.sort(key=lambda place: place[0])
@@ -71,7 +73,8 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
 def _overlay(policy: Policy) -> list[Step]:
     paths = policy.layout
     masks = [steps.mask(path, policy.home) for path in sorted(policy.masks)]
-    return [*masks, steps.overlay(policy.home, paths.changes, paths.overlay_work, policy.home_same)]
+    flags = MAKE | (NOEXEC if policy.home_noexec else 0)
+    return [*masks, steps.overlay(policy.home, paths.changes, paths.overlay_work, flags, policy.home_same)]
 
 
 def _grant(grant: Granted) -> Step:
@@ -88,9 +91,7 @@ def _cover(hidden: Hidden) -> Step:
 
 def _dev(policy: Policy, passwd: str) -> list[Step]:
     found = [steps.tmpfs(DEV, 0o755, NOSUID | NOEXEC, "64k" if not passwd else "4m")]
-    found += [
-        steps.bind(f"{DEV}/{name}", f"{DEV}/{name}", NOSUID | NOEXEC | RDONLY | MAKE) for name in DEVICE_NODES
-    ]
+    found += [steps.bind(path, path, NOSUID | NOEXEC | RDONLY | MAKE) for path in policy.nodes]
     found += [steps.symlink(f"{DEV}/{name}", target) for name, target in DEV_LINKS]
     found += [steps.devpts(f"{DEV}/pts"), steps.tmpfs(f"{DEV}/shm", 0o1777, INERT | MAKE)]
     if policy.terminal:

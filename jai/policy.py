@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from jai.errors import HostError, RefusedError, UsageError
+from jai.errors import EXIT_NOT_FOUND, HostError, JaiError, RefusedError, UsageError
 from jai.record import Record
 from jai.settings import apply_environment
 from jai.store import Layout, layout, local_state
@@ -40,7 +40,18 @@ RUN_FILES = (
 RESOLV_CONF = "/etc/resolv.conf"
 
 # For root as the jailed user: uid 0 may write these without any capability.
-ROOT_PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+ROOT_PROC = tuple(
+    f"/proc/{name}"
+    for name in ("acpi", "bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
+)
+
+DEVICE_NODES = tuple(f"/dev/{name}" for name in ("full", "null", "random", "tty", "urandom", "zero"))
+
+# Sockets outside of /run that make a member of a group root; a read-only mount does not stop connect(2).
+SOCKET_FOLDERS = ("/var/lib/incus", "/var/lib/lxd", "/var/snap/lxd/common/lxd", "/var/run")
+
+PATH_LIMIT = 4095
+KEPT_LIMIT = 64
 
 # Between jai's own processes, or without a meaning inside.
 PRIVATE_VARIABLES = ("JAI_CONFIG_DIR", "JAI_DEBUG", "JAI_FAILED", "JAI_IGNORED", "JAI_KEEP_FDS", "OLDPWD")
@@ -78,9 +89,13 @@ class Policy(Record):
     home: str
     home_mode: int
     home_same: tuple[int, int]
+    home_noexec: bool
     grants: tuple[Granted, ...]
     masks: tuple[str, ...]
     hidden: tuple[Hidden, ...]
+    pinned: tuple[str, ...]
+    root_proc: tuple[str, ...]
+    nodes: tuple[str, ...]
     private_tmp: tuple[str, ...]
     runtime_dir: str
     run_files: tuple[tuple[str, str], ...]
@@ -114,6 +129,7 @@ def decide(settings: Settings, host: Host) -> Policy:
     _check_storage(settings, host, storage, home)
     state, notes = _state(settings, host, storage)
     grants, create = _grants(settings, host, (storage, config, state))
+    _refuse_own_inside((storage, config), grants, home)
     casual = settings.mode == "casual" and all(grant.path != home for grant in grants)
     if casual:
         _check_overlay(host, home)
@@ -130,9 +146,13 @@ def decide(settings: Settings, host: Host) -> Policy:
         home=home,
         home_mode=found.mode,
         home_same=found.same,
+        home_noexec=casual and host.noexec(home),
         grants=grants,
         masks=masks,
         hidden=hidden,
+        pinned=_pinned(grants, hidden),
+        root_proc=tuple(path for path in ROOT_PROC if host.account.uid == 0 and host.find(path)),
+        nodes=tuple(path for path in DEVICE_NODES if host.find(path)),
         private_tmp=view.tmp,
         runtime_dir=_runtime_dir(host, home),
         run_files=_run_files(host),
@@ -189,6 +209,12 @@ def _refuse_impossible(settings: Settings, host: Host) -> None:
     if settings.mode == "strict":
         message = f"the jail {settings.jail!r} is strict, and strict mode is not in this version yet"
         raise HostError(message, hint="choose a mode that needs no root: -m casual or -m bare")
+    if settings.command and not settings.command[0]:
+        message = "the command is an empty word"
+        raise JaiError(message, hint="jai CMD [ARG...]", status=EXIT_NOT_FOUND)
+    if max(map(len, (os.fsencode(host.cwd), os.fsencode(host.home)))) > PATH_LIMIT:
+        message = "the path of the current directory is too long for the kernel's calls (4095 bytes)"
+        raise RefusedError(message, hint="cd to a directory with a shorter path")
     for fd in host.open_directories():
         name = ("standard input", "standard output", "standard error")[fd]
         message = f"{name} is a directory: through it the command would reach the real files"
@@ -262,6 +288,8 @@ def _grants(settings: Settings, host: Host, own: tuple[str, ...]) -> tuple[tuple
         granted[cwd.path] = cwd
     for grant in settings.grants:
         path = host.real(grant.path)
+        if path != grant.path:
+            _refuse_unsafe_link(grant, host)
         found = host.find(path)
         if found is None:
             if grant.suffix == "!":
@@ -293,6 +321,7 @@ def _current(settings: Settings, host: Host) -> Granted:
     explicit = any(host.real(grant.path) == cwd for grant in settings.grants)
     if explicit:
         return Granted(cwd, host.readonly(cwd), found.type, found.same)
+    _refuse_secret(settings, host, cwd)
     if is_below(home, cwd):
         message = f"the current directory {cwd} contains the home: granting it would protect nothing"
         raise RefusedError(message, hint=hint)
@@ -305,8 +334,33 @@ def _current(settings: Settings, host: Host) -> Granted:
     return Granted(cwd, host.readonly(cwd), found.type, found.same)
 
 
+def _refuse_secret(settings: Settings, host: Host, cwd: str) -> None:
+    """Refuse to grant what is hidden on purpose just because somebody stands in it."""
+    hint = "-D runs without granting it; -D -d . grants it all the same"
+    if cwd == host.real(host.env.get("XDG_RUNTIME_DIR", "") or "/"):
+        message = f"the current directory {cwd} holds the sockets of your session"
+        raise RefusedError(message, hint=hint)
+    for mask in settings.masks:
+        if is_below(cwd, host.real(os.path.join(host.real(host.home), mask.path))):
+            message = f"the current directory {cwd} is masked ({mask.path})"
+            raise RefusedError(message, hint=hint)
+
+
 def _option(grant: Grant) -> str:
     return f"{_said(grant.origin)}--{'r' if grant.access == 'ro' else ''}dir {grant.path}"
+
+
+def _refuse_unsafe_link(grant: Grant, host: Host) -> None:
+    """Refuse a grant through a link that an earlier jail may have made: it could lead anywhere.
+
+    A link is trusted where no jail writes by default: directly in the home, or in a folder that is not the user's.
+    """
+    for link in host.links_on(grant.path):
+        folder = os.path.dirname(link)
+        found = host.find(folder)
+        if folder not in (host.home, host.real(host.home)) and found and found.owner == host.account.uid:
+            message = f"{_option(grant)}: goes through the symbolic link {link}, which a jail could have made"
+            raise RefusedError(message, hint=f"name what it leads to, if that is what you mean: {host.real(grant.path)}")
 
 
 def _refuse_missing(grant: Grant) -> None:
@@ -342,6 +396,37 @@ def _refuse_own(path: str, own: tuple[str, ...]) -> None:
             raise RefusedError(message, hint="go to another directory, or run without granting it: -D")
 
 
+def _refuse_own_inside(own: tuple[str, ...], grants: tuple[Granted, ...], home: str) -> None:
+    """Refuse jai's own files in a directory that jails write to: they say what the next jail may.
+
+    Who grants the whole home insists; there they are covered, and so are the folders on the way pinned.
+    """
+    for grant in grants:
+        for place in own:
+            if is_below(place, grant.path) and not grant.readonly and not is_below(home, grant.path):
+                message = f"{place}, which says what jails may, lies in the granted directory {grant.path}"
+                raise RefusedError(message, hint="keep the configuration and the storage outside of what is granted")
+
+
+def _pinned(grants: tuple[Granted, ...], hidden: tuple[Hidden, ...]) -> tuple[str, ...]:
+    """Give the directories between a writable grant and what is mounted below it.
+
+    A mount point itself can not be renamed from inside, but a folder above it can, and the next run
+    would find what was covered under another name.  Bound onto itself such a folder is a mount point too.
+    """
+    tops = {grant.path for grant in grants if not grant.readonly}
+    mounted = {*(grant.path for grant in grants), *(each.path for each in hidden)}
+    found = set()
+    for path in mounted:
+        between = []
+        while (path := os.path.dirname(path)) not in ("/", ""):
+            if path in tops:
+                found.update(between)
+                break
+            between.append(path)
+    return tuple(sorted(found - mounted))
+
+
 def _private_tmp(host: Host) -> tuple[str, ...]:
     """Give the places of /tmp and /var/tmp; one may be a link to the other."""
     return tuple(sorted({place for place in map(host.real, TMP) if host.find(place)}))
@@ -358,8 +443,13 @@ def _unseen(
     wanted = [] if settings.mode != "casual" else [os.path.join(view.home, mask.path) for mask in settings.masks]
     masks: dict[str, None] = {}
     hidden: dict[str, Hidden] = {}
+    others = host.other_views(view.home)
+    for path in SOCKET_FOLDERS:
+        found = host.find_link(path)
+        if found and found.type == "directory" and view.tree(path) == "host":
+            hidden[path] = Hidden(path, directory=True)
     for path, ours in [*((path, False) for path in wanted), *((path, True) for path in own)]:
-        for place in _places(host, path):
+        for place in _places(host, path, view.home, others):
             tree = view.tree(place)
             if tree == "overlay" and is_below(place, view.home):
                 masks[os.path.relpath(place, view.home)] = None
@@ -372,13 +462,18 @@ def _unseen(
     return tuple(masks), tuple(hidden[place] for place in sorted(hidden))
 
 
-def _places(host: Host, path: str) -> tuple[str, ...]:
-    """Give a path with its parents' links followed, and where it leads if it is a link itself."""
+def _places(host: Host, path: str, home: str, others: tuple[str, ...]) -> tuple[str, ...]:
+    """Give where the thing at a path is seen.
+
+    That is the path with its parents' links followed; where it leads if it is a link itself; and, if it is in the
+    home, the same below each `other` mount that shows the home too.
+    """
     real = host.real(path)
-    if real == path:
-        return (path,)
-    place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
-    return (place,) if place == real else (place, real)
+    place = real
+    if real != path:
+        place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
+    again = [os.path.join(other, os.path.relpath(real, home)) for other in others if is_below(real, home)]
+    return tuple(dict.fromkeys((place, real, *again)))
 
 
 def _runtime_dir(host: Host, home: str) -> str:
@@ -386,7 +481,7 @@ def _runtime_dir(host: Host, home: str) -> str:
     path = host.env.get("XDG_RUNTIME_DIR", "")
     if not path.startswith("/"):
         return ""
-    path = host.real(path)
+    path = host.real(os.path.normpath(path))
     found = host.find(path)
     if found is None or found.type != "directory" or found.owner != host.account.uid:
         return ""
@@ -417,6 +512,9 @@ def _devices(settings: Settings, host: Host) -> tuple[str, ...]:
 
 
 def _kept(settings: Settings, host: Host) -> tuple[int, ...]:
+    if len(settings.keep_fds) > KEPT_LIMIT:
+        message = f"--keep-fd: at most {KEPT_LIMIT} descriptors can be kept"
+        raise UsageError(message, hint="JAI_KEEP_FDS=1 lets all of them through")
     for fd in settings.keep_fds:
         if not host.is_open(fd):
             message = f"--keep-fd {fd}: the descriptor is not open"
@@ -431,9 +529,9 @@ def _environment(settings: Settings, host: Host, cwd: str, view: View) -> tuple[
     inside = apply_environment(settings, outside)
     for name in PRIVATE_VARIABLES:
         inside.pop(name, None)
-    tmpdir = inside.get("TMPDIR", "")
-    if tmpdir and view.tree(host.real(tmpdir)) == "host":
-        del inside["TMPDIR"]
+    tmpdir = host.real(os.path.normpath(inside.get("TMPDIR", "") or "/"))
+    if tmpdir not in view.tmp and view.tree(tmpdir) in ("host", "private"):
+        inside.pop("TMPDIR", None)
     inside.update(JAI_MODE=settings.mode, JAI_JAIL=settings.jail, JAI_USER=account.name, PWD=cwd)
     return tuple(sorted(inside.items()))
 

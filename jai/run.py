@@ -12,6 +12,9 @@ from jai.plan import plan
 from jai.steps import encode
 from jai.store import prepare
 
+# (step, errno) of what is over when it is tried again.
+PASSING = ((lib.JAI_LOCK, errno.ESTALE), (lib.JAI_LOCK, errno.ENOENT), (lib.JAI_USERNS, errno.ESRCH))
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jai.host import Host
@@ -76,9 +79,12 @@ def _restore_signals() -> None:
 def _complain_unless_lock_was_lost(  # noqa: PLR0913 - what a failure consists of
     outcome: int, step: int, value: int, found: list[Step], policy: Policy, host: Host
 ) -> None:
-    """Return if the run is to be tried again: `jai -u` took the lock file away between our looking and locking."""
-    lost = outcome == lib.JAI_FAILED and step >= 0 and found[step].kind == lib.JAI_LOCK
-    if not (lost and value in (errno.ESTALE, errno.ENOENT)):
+    """Return if the run is to be tried again.
+
+    `jai -u` took the lock file away between our looking and locking, or the run that we joined has ended.
+    """
+    kind = found[step].kind if outcome == lib.JAI_FAILED and 0 <= step < len(found) else -1
+    if (kind, value) not in PASSING:
         _complain(outcome, step, value, found, policy, host)
 
 

@@ -72,6 +72,11 @@ def network_namespace() -> Step:
     return Step(lib.JAI_NETNS)
 
 
+def namespace_limit(name: str, count: int) -> Step:
+    """Let the jail make at most `count` namespaces of a kind: a file of /proc/sys/user."""
+    return Step(lib.JAI_NSLIMIT, name, number=count)
+
+
 def root(flags: int) -> Step:
     """Clone the host's whole tree, read-only, as the jail's."""
     return Step(lib.JAI_ROOT, flags=flags)
@@ -82,9 +87,9 @@ def mask(path: str, home: str) -> Step:
     return Step(lib.JAI_MASK, path, home)
 
 
-def overlay(home: str, upper: str, work: str, same: tuple[int, int] | None) -> Step:
+def overlay(home: str, upper: str, work: str, flags: int, same: tuple[int, int] | None) -> Step:
     """Show the home copy-on-write: what changes goes to `upper`."""
-    return Step(lib.JAI_OVERLAY, home, upper, work, same=same)
+    return Step(lib.JAI_OVERLAY, home, upper, work, flags=flags, same=same)
 
 
 def bind(target: str, source: str, flags: int, same: tuple[int, int] | None = None) -> Step:

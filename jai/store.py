@@ -65,7 +65,7 @@ def prepare(policy: Policy) -> bool:
     paths = policy.layout
     try:
         if paths.state != paths.storage:
-            _private_directory(paths.state, policy.account.uid)
+            private_directory(paths.state, policy.account.uid)
         fresh = not os.path.exists(paths.lock)
         if fresh:
             os.makedirs(paths.overlay_work, 0o700, exist_ok=True)
@@ -96,7 +96,7 @@ def _directory(path: str, mode: int) -> None:
     os.chmod(path, mode)
 
 
-def _private_directory(path: str, uid: int) -> None:
+def private_directory(path: str, uid: int) -> None:
     """Make or verify a directory in a place that others can write to."""
     try:
         os.mkdir(path, 0o700)

@@ -32,6 +32,8 @@ class FakeHost:
         self.mounts: tuple[str, ...] = ()
         self.unfit: dict[str, str] = {}
         self.read_only: set[str] = set()
+        self.no_exec: set[str] = set()
+        self.views: dict[str, tuple[str, ...]] = {}
         self.directories_open: tuple[int, ...] = ()
         self.open_fds: set[int] = {0, 1, 2}
         self.tty = "/dev/pts/3"
@@ -39,6 +41,8 @@ class FakeHost:
         self.things: dict[str, Found] = {}
         for path in ("/", "/home", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/run", "/etc", "/usr"):  # noqa: S108
             self.add(path, owner=0)
+        for name in ("full", "null", "random", "tty", "urandom", "zero"):
+            self.add(f"/dev/{name}", "device", owner=0)
         for path in (HOME, f"{HOME}/.jai", f"{HOME}/.ssh", f"{HOME}/.config", f"{HOME}/.config/gh", PROJECT):
             self.add(path)
 
@@ -71,6 +75,24 @@ class FakeHost:
     def readonly(self, path: str) -> bool:
         """Say what the table says."""
         return path in self.read_only
+
+    def noexec(self, path: str) -> bool:
+        """Say what the table says."""
+        return path in self.no_exec
+
+    def links_on(self, path: str) -> tuple[str, ...]:
+        """List the links of the table that lead on from a path."""
+        found = []
+        for _ in range(8):
+            for link, target in self.links.items():
+                if path == link or path.startswith(link + "/"):
+                    found.append(link)
+                    path = posixpath.normpath(os.path.join(posixpath.dirname(link), target) + path[len(link) :])
+        return tuple(found)
+
+    def other_views(self, directory: str) -> tuple[str, ...]:
+        """Give what the table says."""
+        return self.views.get(directory, ())
 
     def unfit_for_upper(self, path: str) -> str:
         """Name the file system of the deepest known parent."""

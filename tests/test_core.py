@@ -25,7 +25,7 @@ ROUNDS = 200_000
 # between clone and exec: nothing that allocates, locks or uses stdio.
 SAFE = set(
     """
-    __errno_location close dup3 execve fcntl fchdir fchmod fchmodat fstat fstatat futimens getrlimit ioctl kill
+    __errno_location close dup3 execve fcntl fchdir fchmod fchmodat fstat fstatat futimens getrlimit ioctl kill lstat
     memcpy memset mkdirat mknodat open openat pipe2 poll prctl pread pwrite read setns setpgid setrlimit setsid
     sigaction sigaddset sigemptyset sigprocmask signalfd socket strcat strchr strchrnul strcmp strcpy strlen
     strncmp strrchr symlinkat syncfs syscall umask unshare waitid waitpid write _exit chdir

@@ -31,7 +31,8 @@ REFUSED = [
     ({}, ("-d", "/dev/null"), "is a device", "--dev"),
     ({}, ("--dev", "/etc"), "not a device", "below /dev"),
     ({}, ("-d", f"{HOME}/.jai"), "jai's own files", "-D"),
-    ({"cwd": f"{HOME}/.jai"}, (), "jai's own files", "-D"),
+    ({"cwd": f"{HOME}/.jai"}, (), "is masked", "-D"),
+    ({"cwd": f"{HOME}/.ssh"}, (), "is masked", "-D -d ."),
     ({}, ("--storage", HOME), "contains the home", "--storage"),
     ({}, ("--storage", "/home"), "belongs to another user", "--storage"),
     ({}, ("--storage", f"{HOME}/.bashrc"), "is not a directory", "--storage"),
@@ -198,7 +199,9 @@ def test_a_tmpdir_that_is_read_only_inside_is_dropped() -> None:
     host.env["TMPDIR"] = "/scratch"
     assert "TMPDIR" not in dict(decided(host, "true").environment)
     host.env["TMPDIR"] = "/tmp/mine"  # noqa: S108
-    assert dict(decided(host, "true").environment)["TMPDIR"] == "/tmp/mine"  # noqa: S108
+    assert "TMPDIR" not in dict(decided(host, "true").environment)
+    host.env["TMPDIR"] = "/tmp"  # noqa: S108
+    assert dict(decided(host, "true").environment)["TMPDIR"] == "/tmp"  # noqa: S108
 
 
 def test_the_environment_is_scrubbed_and_told_who_and_where() -> None:
@@ -238,3 +241,71 @@ def test_a_new_jail_remembers_the_mode_it_was_given() -> None:
     """The mode is to be written down when it was chosen and the jail has no file yet."""
     assert decided(FakeHost(), "-m", "bare", "-j", "new", "true").write_mode
     assert not decided(FakeHost(), "true").write_mode
+
+
+def test_a_grant_does_not_follow_a_link_that_a_jail_could_have_made() -> None:
+    """A link in the project may lead anywhere; one directly in the home or in a system folder is the user's word."""
+    host = FakeHost()
+    host.add(f"{HOME}/docs")
+    host.links[f"{PROJECT}/data"] = HOME
+    host.links[f"{HOME}/src"] = "docs"
+
+    with pytest.raises(RefusedError, match="a jail could have made") as caught:
+        decided(host, "-d", f"{PROJECT}/data", "true")
+
+    assert HOME in caught.value.hint
+    assert f"{HOME}/docs" in paths(decided(host, "-d", f"{HOME}/src", "true"))
+
+
+def test_folders_above_what_is_covered_in_a_grant_are_pinned() -> None:
+    """Renaming them would show what is covered under another name in the next run."""
+    host = FakeHost(cwd=f"{HOME}/.local")
+    for path in (".local", ".local/share", ".local/share/keyrings"):
+        host.add(f"{HOME}/{path}")
+
+    policy = decided(host, "--mask", ".local/share/keyrings", "-r", f"{PROJECT}", "true")
+
+    assert Hidden(f"{HOME}/.local/share/keyrings", directory=True) in policy.hidden
+    assert policy.pinned == (f"{HOME}/.local/share",)
+    nested = decided(FakeHost(cwd=PROJECT), "-d", PROJECT, "true")
+    assert nested.pinned == ()  # control
+
+
+def test_jails_own_files_do_not_live_where_jails_write() -> None:
+    """A jail that can write its own configuration decides what the next one may."""
+    host = FakeHost()
+    for path in (f"{PROJECT}/a", f"{PROJECT}/a/jails"):
+        host.add(path)
+
+    with pytest.raises(RefusedError, match="lies in the granted directory"):
+        decided(host, "--storage", f"{PROJECT}/a/jails", "true")
+
+    assert decided(host, "-D", "--storage", f"{PROJECT}/a/jails", "true").grants == ()
+
+
+def test_masks_hold_where_the_home_is_mounted_a_second_time() -> None:
+    """The same files below another mount point are covered there."""
+    host = FakeHost()
+    host.views[HOME] = ("/mnt/disk/ada",)
+    host.add("/mnt/disk/ada/.ssh")
+
+    hidden = decided(host, "true").hidden
+
+    assert Hidden("/mnt/disk/ada/.ssh", directory=True) in hidden
+    assert Hidden("/mnt/disk/ada/.jai", directory=True) in hidden
+
+
+def test_sockets_that_make_root_are_covered() -> None:
+    """LXD's and Incus's sockets are not below /run, and a read-only mount does not stop connect(2)."""
+    host = FakeHost()
+    host.add("/var/lib/incus", owner=0)
+
+    assert decided(host, "true").hidden == (Hidden("/var/lib/incus", directory=True),)
+
+
+def test_an_empty_command_is_not_found() -> None:
+    """It is what the shell would say, not a fault in jai."""
+    with pytest.raises(JaiError, match="empty word") as caught:
+        decided(FakeHost(), "")
+
+    assert caught.value.status == 127

@@ -43,7 +43,8 @@ static const struct rule rules[] = {
 	[JAI_NETNS] = {PHASE_NAMESPACES, PHASE_NAMESPACES, AT_MOST_ONE, FREE, FREE, FREE, 0},
 	[JAI_ROOT] = {PHASE_ROOT, PHASE_ROOT, EXACTLY_ONE, FREE, FREE, FREE, MOUNT_FLAGS},
 	[JAI_MASK] = {PHASE_TREE, PHASE_TREE, ANY, RELATIVE, ABSOLUTE, FREE, 0},
-	[JAI_OVERLAY] = {PHASE_TREE, PHASE_TREE, AT_MOST_ONE, ABSOLUTE, ABSOLUTE, ABSOLUTE, JAI_SAME},
+	[JAI_OVERLAY] = {PHASE_TREE, PHASE_TREE, AT_MOST_ONE, ABSOLUTE, ABSOLUTE, ABSOLUTE,
+			 JAI_NOEXEC | JAI_MAKE | JAI_SAME},
 	[JAI_BIND] = {PHASE_TREE, PHASE_INSIDE, ANY, ABSOLUTE, ABSOLUTE, FREE,
 		      MOUNT_FLAGS | JAI_RECURSIVE | JAI_MAKE | JAI_SAME},
 	[JAI_TMPFS] = {PHASE_TREE, PHASE_INSIDE, ANY, ABSOLUTE, FREE, FREE, MOUNT_FLAGS | JAI_MAKE},
@@ -65,6 +66,7 @@ static const struct rule rules[] = {
 	[JAI_ENV] = {PHASE_COMMAND, PHASE_COMMAND, ANY, FREE, FREE, FREE, 0},
 	[JAI_ARG] = {PHASE_COMMAND, PHASE_COMMAND, ANY, FREE, FREE, FREE, 0},
 	[JAI_EXEC] = {PHASE_EXEC, PHASE_EXEC, EXACTLY_ONE, FREE, FREE, FREE, 0},
+	[JAI_NSLIMIT] = {PHASE_NAMESPACES, PHASE_NAMESPACES, ANY, RELATIVE, FREE, FREE, 0},
 };
 _Static_assert(sizeof(rules) / sizeof(rules[0]) == JAI_KINDS, "a rule for every kind");
 _Static_assert(sizeof(struct jai_header) == 24, "the header's width");
@@ -147,7 +149,7 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 	/* Whiteouts are nothing without the overlay that uses them; a command has a name. */
 	if (seen[JAI_MASK] && !seen[JAI_OVERLAY])
 		return 0;
-	return seen[JAI_ARG] > 0 && seen[JAI_KEEP] <= 16;
+	return seen[JAI_ARG] > 0 && seen[JAI_KEEP] <= JAI_MAX_KEPT;
 }
 
 static void fill_vectors(struct plan *plan)

@@ -38,8 +38,9 @@ struct jai_step {
 enum jai_limits {
 	JAI_MAGIC = 0x4e49414a,
 	JAI_VERSION = 1,
-	JAI_MAX_IMAGE = 16777216,
-	JAI_MAX_STEPS = 65536
+	JAI_MAX_IMAGE = 67108864,
+	JAI_MAX_STEPS = 1048576,
+	JAI_MAX_KEPT = 64
 };
 
 /* What a step does; the order in which a plan may use them is checked by image.c. */
@@ -70,7 +71,8 @@ enum jai_kind {
 	JAI_ENV = 23,	   /* source: NAME=VALUE */
 	JAI_ARG = 24,	   /* source: the next word of the command */
 	JAI_EXEC = 25,	   /* source: the program; extra: PATH to look it up in */
-	JAI_KINDS = 26
+	JAI_NSLIMIT = 26, /* target: a file of /proc/sys/user, number: how many the jail may make */
+	JAI_KINDS = 27
 };
 
 enum jai_flag {

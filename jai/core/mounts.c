@@ -83,9 +83,10 @@ static int make_file(const struct state *s, const char *path, mode_t mode, const
 	if (dir < 0)
 		return -1;
 	file = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-	if (file < 0 || write(file, content, size) != (ssize_t)size)
+	if (file < 0)
 		return -1;
-	return 0;
+	errno = ENOSPC; /* what a short write means */
+	return write(file, content, size) == (ssize_t)size ? 0 : -1;
 }
 
 static int make_mount_point(const struct state *s, const char *path, int directory)
@@ -223,8 +224,9 @@ int op_mask(struct state *s, const struct jai_step *step)
 
 		if (slash)
 			*slash = '\0';
+		/* What we may not look into, the command may not either; it is left out as a whole. */
 		missing = fstatat(real, name, &stat, AT_SYMLINK_NOFOLLOW) < 0;
-		if (missing && errno != ENOENT)
+		if (missing && errno != ENOENT && errno != EACCES)
 			return errno;
 		if (!slash || missing || !S_ISDIR(stat.st_mode)) {
 			if (fstat(layer, &parent) < 0)
@@ -285,7 +287,7 @@ static int make_overlay(struct state *s, const struct jai_step *step)
 		close(steal_fd(&s->masks));
 		close(steal_fd(&s->lower));
 	}
-	return sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	return sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (unsigned int)mount_attributes(step->flags));
 }
 
 int op_overlay(struct state *s, const struct jai_step *step)

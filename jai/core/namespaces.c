@@ -5,8 +5,9 @@
  * there is no stale state after SIGKILL:
  *   byte 0: a run is starting or leaving (exclusive; short)
  *   byte 1: a keeper lives (shared; as long as the keeper)
- * F_GETLK on byte 1 names a living keeper.  The content is the overlay's key; it is only believed
- * while a keeper lives, and written by the one that mounts the overlay.
+ *   byte 2: a keeper lives that has the jail's overlay (the same)
+ * F_GETLK on byte 2 names a keeper whose overlay can be joined.  The content is the overlay's key; it
+ * is only believed while such a keeper lives, and written by the one that mounts the overlay.
  *
  * A process loses its record locks when it closes any descriptor of the file: the keeper opens it
  * once and never closes it.
@@ -17,8 +18,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
-enum { BYTE_START = 0, BYTE_ALIVE = 1 };
+enum { BYTE_START = 0, BYTE_ALIVE = 1, BYTE_OVERLAY = 2 };
 
 static int lock_byte(int fd, int command, short type, off_t byte)
 {
@@ -78,7 +80,7 @@ static int find_holder(struct state *s)
 	int pid;
 
 	for (;;) {
-		pid = lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_ALIVE);
+		pid = lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_OVERLAY);
 		if (pid < 0)
 			return errno;
 		if (pid == 0)
@@ -86,7 +88,7 @@ static int find_holder(struct state *s)
 		close_fd(&pidfd);
 		pidfd = sys_pidfd_open(pid);
 		/* Only when it still holds the lock is the descriptor the keeper's, not a later process's. */
-		if (pidfd >= 0 && lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_ALIVE) == pid)
+		if (pidfd >= 0 && lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_OVERLAY) == pid)
 			break;
 		if (pidfd < 0 && errno != ESRCH)
 			return errno;
@@ -95,9 +97,18 @@ static int find_holder(struct state *s)
 		return EBUSY;
 	s->joined_fd = sys_pidfd_getfd(pidfd, HOME_FD);
 	if (s->joined_fd < 0)
-		return errno;
+		return errno == ESRCH ? ESTALE : errno;
 	s->holder = steal_fd(&pidfd);
 	return 0;
+}
+
+/* `jai -u` may have removed the file between our opening and locking it: then it locks nothing. */
+static int still_there(int fd, const char *path)
+{
+	struct stat ours, theirs;
+
+	return fstat(fd, &ours) == 0 && lstat(path, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
+	       ours.st_dev == theirs.st_dev;
 }
 
 int op_lock(struct state *s, const struct jai_step *step)
@@ -109,9 +120,13 @@ int op_lock(struct state *s, const struct jai_step *step)
 		return errno;
 	if (lock_byte(s->lock, F_SETLKW, F_WRLCK, BYTE_START) < 0)
 		return errno;
+	if (!still_there(s->lock, text(s, step->target)))
+		return ESTALE;
 	if (step->flags & JAI_SHARED) {
 		s->key = overlay_key(&s->plan);
 		error = find_holder(s);
+		if (!error && lock_byte(s->lock, F_SETLKW, F_RDLCK, BYTE_OVERLAY) < 0)
+			error = errno;
 	}
 	if (!error && lock_byte(s->lock, F_SETLKW, F_RDLCK, BYTE_ALIVE) < 0)
 		error = errno;
@@ -120,7 +135,7 @@ int op_lock(struct state *s, const struct jai_step *step)
 
 int publish_jail(struct state *s)
 {
-	if (s->home_fd >= 0 && dup3(s->home_fd, HOME_FD, O_CLOEXEC) < 0)
+	if (s->home_fd >= 0 && s->home_fd != HOME_FD && dup3(s->home_fd, HOME_FD, O_CLOEXEC) < 0)
 		return errno;
 	if (s->home_fd >= 0 && pwrite(s->lock, &s->key, sizeof(s->key), 0) != (ssize_t)sizeof(s->key))
 		return errno;
@@ -239,6 +254,16 @@ int op_userns(struct state *s, const struct jai_step *step)
 	if (!error)
 		error = map_id("/proc/self/gid_map", step->mode);
 	return error ? error : mount_namespace();
+}
+
+/* The limits of /proc/sys/user are those of the writer's user namespace and of all below it. */
+int op_nslimit(struct state *s, const struct jai_step *step)
+{
+	char path[4096 + 32], number[24];
+
+	put_text(put_text(path, "/proc/sys/user/"), text(s, step->target));
+	put_number(number, step->number);
+	return write_file(path, number);
 }
 
 int op_netns(struct state *s, const struct jai_step *step)

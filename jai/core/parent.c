@@ -13,20 +13,33 @@ struct parent {
 	int signals;
 	sigset_t mask;
 	pid_t group;
+	int keeper; /* pidfd, until the command runs */
+	int fatal;  /* the signal that ended us before that */
 	struct jai_result *result;
 };
+
+static int ends(uint32_t signal)
+{
+	return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
+}
 
 /*
  * What the terminal sends reaches the whole process group, the command too; what somebody sends to
  * us alone is meant for the command.
  */
-static void pass_signal(const struct parent *p)
+static void pass_signal(struct parent *p)
 {
 	struct signalfd_siginfo info;
 	unsigned char signal;
 
 	if (read(p->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
+	if (p->keeper >= 0 && ends(info.ssi_signo)) {
+		/* Nothing runs yet, perhaps another run's start is waited for: give up. */
+		sys_pidfd_send_signal(p->keeper, SIGKILL);
+		p->fatal = (int)info.ssi_signo;
+		return;
+	}
 	if (info.ssi_signo == SIGCHLD || (info.ssi_code == SI_KERNEL && info.ssi_signo != SIGCONT))
 		return;
 	signal = (unsigned char)info.ssi_signo;
@@ -63,6 +76,9 @@ static int take_report(struct parent *p)
 	if (size != (ssize_t)sizeof(report))
 		return 1;
 	switch ((enum report_kind)report.kind) {
+	case REPORT_STARTED:
+		close(steal_fd(&p->keeper));
+		return 0;
 	case REPORT_STOPPED:
 		stop_too(report.value);
 		return 0;
@@ -173,7 +189,7 @@ static int start(struct state *s, struct parent *p)
 	sigprocmask(SIG_SETMASK, &all, &s->mask);
 	p->mask = s->mask;
 	p->signals = signalfd(-1, &all, SFD_CLOEXEC);
-	pid = p->signals < 0 || move_away(&s->report) < 0 || move_away(&s->control) < 0 ? -1 : sys_clone3(0, 0, NULL);
+	pid = p->signals < 0 || move_away(&s->report) < 0 || move_away(&s->control) < 0 ? -1 : sys_clone3(0, 0, &p->keeper);
 	if (pid == 0) {
 		close(p->report);
 		close(p->control);
@@ -187,7 +203,7 @@ static int start(struct state *s, struct parent *p)
 void jai_run(const void *image, size_t size, struct jai_result *result)
 {
 	struct state s = {.holder = -1, .joined_fd = -1, .home_fd = -1, .root = -1, .lower = -1, .masks = -1, .lock = -1};
-	struct parent p = {.report = -1, .control = -1, .signals = -1, .result = result};
+	struct parent p = {.report = -1, .control = -1, .signals = -1, .keeper = -1, .result = result};
 
 	*result = (struct jai_result){.outcome = JAI_LOST, .step = -1};
 	if (plan_read(&s.plan, image, size, &result->step) < 0) {
@@ -203,6 +219,11 @@ void jai_run(const void *image, size_t size, struct jai_result *result)
 		watch(&p);
 		take_terminal_back(&p);
 	}
+	if (p.fatal && result->outcome == JAI_LOST) {
+		result->outcome = JAI_SIGNALED;
+		result->value = p.fatal;
+	}
+	close_fd(&p.keeper);
 	close_fd(&p.report);
 	close_fd(&p.control);
 	close_fd(&p.signals);

@@ -6,7 +6,7 @@
 #include "sys.h"
 
 /* Where a keeper holds its overlay's mount, for pidfd_getfd by those that join. */
-enum { HOME_FD = 100 };
+enum { HOME_FD = 20 };
 
 /* A plan whose every offset and count has been checked; it borrows the image. */
 struct plan {
@@ -34,7 +34,7 @@ struct state {
 	int lower;	/* the real home, while masks are made */
 	int masks;	/* the layer of whiteouts, while it is made */
 	uint64_t key;	/* what runs must have in common to share an overlay */
-	uint64_t keep[16];
+	uint64_t keep[JAI_MAX_KEPT];
 	uint32_t kept;
 	pid_t command;
 	mode_t umask;  /* the caller's, the command's again */
@@ -45,7 +45,7 @@ struct state {
 };
 
 /* What travels to the parent. Smaller than PIPE_BUF, so each arrives whole. */
-enum report_kind { REPORT_FAILED, REPORT_STOPPED, REPORT_CONTINUED, REPORT_EXITED, REPORT_SIGNALED, REPORT_MOVED };
+enum report_kind { REPORT_STARTED, REPORT_FAILED, REPORT_STOPPED, REPORT_CONTINUED, REPORT_EXITED, REPORT_SIGNALED, REPORT_MOVED };
 
 struct report {
 	int32_t kind;
@@ -69,7 +69,7 @@ void report(const struct state *s, int kind, int step, int value);
 /* An executor does one step and gives 0 or an errno. */
 typedef int executor(struct state *s, const struct jai_step *step);
 
-executor op_lock, op_userns, op_netns, op_pivot;
+executor op_lock, op_userns, op_netns, op_nslimit, op_pivot;
 executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file, op_symlink, op_seal, op_proc;
 executor op_init, op_spawn;
 executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
@@ -80,7 +80,7 @@ int publish_jail(struct state *s);
 void leave_jail(struct state *s);
 /* supervise.c: the first process of the jail; it has just been cloned. */
 _Noreturn void become_keeper(struct state *s);
-/* Puts a descriptor on another number if it is HOME_FD; 0 or -1. */
+/* Puts a descriptor on a number above HOME_FD, which the keeper needs; 0 or -1. */
 int move_away(int *fd);
 
 /* fmt.c: numbers into text without stdio, for use after clone; they give the end of the text. */

@@ -36,6 +36,7 @@ static executor *const executors[] = {
 	[JAI_ENV] = op_word,
 	[JAI_ARG] = op_word,
 	[JAI_EXEC] = op_exec,
+	[JAI_NSLIMIT] = op_nslimit,
 };
 _Static_assert(sizeof(executors) / sizeof(executors[0]) == JAI_KINDS, "an executor for every kind");
 

@@ -24,7 +24,7 @@ int move_away(int *fd)
 {
 	int moved;
 
-	if (*fd != HOME_FD)
+	if (*fd > HOME_FD)
 		return 0;
 	moved = fcntl(*fd, F_DUPFD_CLOEXEC, HOME_FD + 1);
 	if (moved < 0)
@@ -153,6 +153,7 @@ static _Noreturn void supervise_command(struct state *s)
 	polled[0].fd = signalfd(-1, &child, SFD_CLOEXEC);
 	close_all_but((int[]){polled[0].fd, s->control, s->report}, 3);
 	setpgid(0, 0);
+	report(s, REPORT_STARTED, 0, 0);
 	for (;;) {
 		unsigned char signal;
 

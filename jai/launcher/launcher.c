@@ -138,7 +138,7 @@ static int run_image(int fd, int argc, char **argv)
 	const void *image;
 
 	if (fstat(fd, &stat) < 0)
-		return fail("the plan is lost");
+		return start_front_end(argc, argv); /* a variable left over from somewhere */
 	image = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (image == MAP_FAILED)
 		return fail("the plan can not be read");

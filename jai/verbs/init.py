@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from jai.defaults import FILES
 from jai.errors import HostError
+
+# What file systems without hard links answer.
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +48,14 @@ def write_new(path: str, text: str) -> bool:
         os.link(part, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        os.rename(part, path)
+        return True
     finally:
-        os.unlink(part)
+        if os.path.lexists(part):
+            os.unlink(part)
     return True
 
 

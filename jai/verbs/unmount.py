@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
+import secrets
 import sys
 import time
 
 from jai.errors import HostError, RefusedError
-from jai.store import layout, local_state
+from jai.host import FORMAT
+from jai.store import layout, local_state, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # The two bytes of core/namespaces.c.
 STARTING = 0
 ALIVE = 1
+
+DIRECTORY = 0o040000
 
 # Seconds: a jail that has just ended is still being taken down, which takes as long as a sync.
 PATIENCE = 2.0
@@ -79,23 +82,46 @@ def empty_after_boot(paths: Layout, boot_id: bytes) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a file or a whole tree, also what its owner made unwritable; links are not followed."""
+    """Remove a file or a whole tree, also what its owner made unwritable; links are not followed.
 
-    def open_up(function: object, place: str, _error: object) -> None:
-        del function
-        parent = os.path.dirname(place)
-        for directory in (parent, place):
-            if os.path.isdir(directory) and not os.path.islink(directory):
-                os.chmod(directory, 0o700)
-        if os.path.isdir(place) and not os.path.islink(place):
-            shutil.rmtree(place)
-        else:
-            os.unlink(place)
-
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, onerror=open_up)
-    else:
+    However deep the tree is, two descriptors and no recursion do: a directory found inside is moved to the
+    top before it is looked into.
+    """
+    if not _is_directory(path):
         os.unlink(path)
+        return
+    os.chmod(path, 0o700)
+    top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        while names := os.listdir(top):
+            for name in names:
+                _remove_or_open_up(top, name)
+    finally:
+        os.close(top)
+    os.rmdir(path)
+
+
+def _is_directory(name: str, dir_fd: int | None = None) -> bool:
+    return os.lstat(name, dir_fd=dir_fd).st_mode & FORMAT == DIRECTORY
+
+
+def _remove_or_open_up(top: int, name: str) -> None:
+    """Remove one entry of the top, moving what a directory contains up beside it."""
+    if not _is_directory(name, top):
+        os.unlink(name, dir_fd=top)
+        return
+    os.chmod(name, 0o700, dir_fd=top)
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        for child in os.listdir(inner):
+            if _is_directory(child, inner):
+                os.chmod(child, 0o700, dir_fd=inner)
+                os.rename(child, secrets.token_hex(16), src_dir_fd=inner, dst_dir_fd=top)
+            else:
+                os.unlink(child, dir_fd=inner)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=top)
 
 
 def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
@@ -103,7 +129,10 @@ def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
 
     Raises: RefusedError while one of them runs.
     """
-    states = (host.real(settings.storage), local_state(host.account.uid))
+    local = local_state(host.account.uid)
+    if os.path.lexists(local):
+        private_directory(local, host.account.uid)
+    states = (host.real(settings.storage), local)
     found = [(state, name) for state in states for name in _jails(state) if everything or name == settings.jail]
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -155,8 +155,15 @@ def _defaults(invocation: Invocation) -> int:
     return print_defaults(invocation)
 
 
+def _complete(invocation: Invocation) -> int:
+    from jai.verbs.complete import print_completions  # noqa: PLC0415 - a cold command
+
+    return print_completions(invocation)
+
+
 COLD: dict[str, Callable[[Invocation], int]] = {
     "help": _help,
     "version": _version,
     "print-defaults": _defaults,
+    "complete": _complete,
 }

@@ -91,6 +91,7 @@ class Host:
         self.home = os.path.normpath(self.home or self.account.home or "/")
         self.cwd = current_directory()
         self._mounts: bytes | None = None
+        self._real: dict[str, str] = {}
 
     def find(self, path: str) -> Found | None:
         """Say what is at a path, links followed; None where there is nothing to be seen."""
@@ -108,9 +109,11 @@ class Host:
 
     def real(self, path: str) -> str:
         """Give the path without symbolic links; what does not exist stays as it is."""
-        if lib.jai_is_real(os.fsencode(path)):
-            return path
-        return os.path.realpath(path)
+        found = self._real.get(path)
+        if found is None:
+            found = path if lib.jai_is_real(os.fsencode(path)) else os.path.realpath(path)
+            self._real[path] = found
+        return found
 
     def readonly(self, path: str) -> bool:
         """Say whether the mount that holds the path is read-only."""

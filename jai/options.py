@@ -200,6 +200,7 @@ OPTIONS = (
     _verb("init", "write the default configuration files and stop"),
     _verb("plan", "print the plan for this command and stop", words=COMMAND_WORDS),
     _verb("print-defaults", "print the built-in .defaults"),
+    _verb("complete", "print completions of WORD... for the shell", words=ALL_WORDS),
     _verb("help", "print this help", words=COMMAND_WORDS),
     _verb("version", "print the version", words=COMMAND_WORDS),
 )

@@ -6,12 +6,14 @@ The printed plan is the whole truth, so nothing here looks at the machine.
 from __future__ import annotations
 
 from jai import steps
-from jai.policy import DEV, PROC, RUN
+from jai.grants import DEV, PROC
+from jai.policy import RUN
 from jai.steps import INERT, MAKE, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from jai.policy import Granted, Hidden, Policy
+    from jai.grants import Granted
+    from jai.policy import Hidden, Policy
 
 DEV_LINKS = (
     ("fd", "/proc/self/fd"),

@@ -57,7 +57,7 @@ class Record:
 
     def __eq__(self, other: object) -> bool:
         """Equal when of one type and equal in every field."""
-        return type(other) is type(self) and self._values() == other._values()  # type: ignore[attr-defined]
+        return type(other) is type(self) and self._values() == other._values()
 
     def __hash__(self) -> int:
         """Hash like the tuple of the fields."""

@@ -70,7 +70,7 @@ def _hand_over(image: bytes) -> None:
 
 def _restore_signals() -> None:
     """Undo what Python does to signals; the launcher knows what the user had."""
-    import _signal  # noqa: PLC0415 - the signal module costs an enum
+    import _signal  # type: ignore[import-not-found]  # noqa: PLC0415 - the signal module costs an enum
 
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)

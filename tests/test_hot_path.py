@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Beyond what the bare interpreter loads by itself.
 STANDARD = {"os", "sys", "errno", "fcntl", "_signal", "_stat", "stat", "genericpath", "posixpath", "_collections_abc"}
 OWN = {
-    *("jai", "jai.argv", "jai.cli", "jai.conf", "jai.errors", "jai.host", "jai.options", "jai.plan", "jai.policy"),
+    *("jai", "jai.argv", "jai.cli", "jai.conf", "jai.errors", "jai.grants", "jai.host", "jai.options", "jai.plan", "jai.policy"),
     *("jai.record", "jai.run", "jai.settings", "jai.steps", "jai.store", "jai._core", "_cffi_backend", "__future__"),
 }
 

@@ -1,0 +1,98 @@
+"""An account of the machine under test, and running commands as it."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testinfra.host import Host
+
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+TIMED_OUT = 124
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a command ended, and the exact line that ran it."""
+
+    line: str
+    rc: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the standard output."""
+        return self.stdout.split()
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of the machine under test."""
+
+    host: Host
+    name: str
+    home: str
+    become: bool
+
+    def run(  # noqa: PLR0913 - they are what a process starts with
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        timeout: int = 60,
+        prefix: str = "",
+        source: str = "/dev/null",
+    ) -> Seen:
+        """Run a command as this account in a clean environment, with a time limit.
+
+        `prefix` is shell text that comes before the command, for example to open descriptors; `source` is the
+        file that becomes its standard input, opened by the session's user, if `stdin` gives none.
+        """
+        clean = {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "PATH": PATH}
+        clean |= {"LANG": "C.UTF-8", "TERM": "dumb", **(env or {})}
+        switch = ["setpriv", f"--reuid={self.name}", f"--regid={self.name}", "--init-groups"]
+        words = [
+            *["timeout", "--kill-after=5", str(timeout)],
+            *(switch if self.become else []),
+            *["env", "-i", *(f"{key}={value}" for key, value in clean.items())],
+            *argv,
+        ]
+        data = base64.b64encode(stdin.encode()).decode()
+        enter = f"cd {shlex.quote(cwd or self.home)} && {prefix} exec {shlex.join(words)}"
+        shell = f"sh -c {shlex.quote(enter)}"
+        return run(self.host, f"echo {data} | base64 -d | {shell}" if stdin else f"{shell} <{source}")
+
+    def sh(self, script: str, *, cwd: str = "", timeout: int = 60) -> Seen:
+        """Run a shell script as this account, outside of any jail."""
+        return self.run(["sh", "-c", script], cwd=cwd, timeout=timeout)
+
+    def python(self, code: str, *arguments: str, cwd: str = "") -> Seen:
+        """Run Python code as this account, outside of any jail."""
+        return self.run(["/usr/bin/python3", "-I", "-c", code, *arguments], cwd=cwd)
+
+    def script(self, path: str, *arguments: str, cwd: str = "") -> Seen:
+        """Run a Python file that only the session's user needs to be able to read."""
+        return self.run(["/usr/bin/python3", "-I", "-", *arguments], cwd=cwd, source=shlex.quote(path))
+
+
+def run(host: Host, line: str) -> Seen:
+    """Run a shell line on the machine under test, as whoever the session is."""
+    done = host.run(line)
+    out, err = (data.decode("utf-8", "surrogateescape") for data in (done.stdout_bytes, done.stderr_bytes))
+    return Seen(line, done.rc, out, err)
+
+
+def must(seen: Seen) -> Seen:
+    """The same result; an error if the preparing command did not succeed."""
+    if seen.rc != 0:
+        message = f"a preparation failed with {seen.rc}: {seen.line[:1000]}\n{seen.stderr[-2000:]}"
+        raise RuntimeError(message)
+    return seen

@@ -1,0 +1,83 @@
+"""A process of the user with a listening socket, outside of every jail: it must outlive all of them."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.accounts import run
+
+if TYPE_CHECKING:
+    from conformance.accounts import Account
+
+# It answers in HTTP, so that it is also the server that network tools are tried against.
+SERVER = """
+import os, socket, sys
+token, ready = sys.argv[1:]
+listener = socket.create_server(("127.0.0.1", 0))
+with open(ready + ".new", "w") as file:
+    file.write(f"{os.getpid()} {listener.getsockname()[1]}")
+os.rename(ready + ".new", ready)
+while True:
+    peer, _ = listener.accept()
+    with peer:
+        try:
+            peer.settimeout(2)
+            peer.recv(4096)
+            head = f"HTTP/1.0 200 OK\\r\\nContent-Length: {len(token)}\\r\\n\\r\\n"
+            peer.sendall((head + token).encode())
+        except OSError:
+            pass
+"""
+ASK = """
+import sys, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+print(opener.open(sys.argv[1], timeout=5).read().decode())
+"""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """The running process."""
+
+    account: Account
+    pid: int
+    port: int
+    token: str
+
+    @property
+    def url(self) -> str:
+        """Where it answers with its token."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def state(self) -> dict[str, str]:
+        """Since when it lives, and what its socket answers."""
+        host = self.account.host
+        since = run(host, f"cut -d' ' -f22 /proc/{self.pid}/stat").stdout.strip()
+        code = shlex.quote(ASK)
+        answer = run(host, f"/usr/bin/python3 -I -c {code} {self.url} 2>&1 | tail -1").stdout.strip()
+        return {"type": "process", "alive since": since or "dead", "answer": answer}
+
+    def stop(self) -> None:
+        """End it."""
+        run(self.account.host, f"kill -9 {self.pid}")
+
+
+def start(account: Account, folder: str) -> Canary:
+    """Start a canary that tells in the folder when it is ready."""
+    token = secrets.token_hex(8)
+    ready = f"{folder}/canary-{token}"
+    code = shlex.quote(SERVER)
+    script = f"setsid /usr/bin/python3 -I -c {code} {token} {ready} </dev/null >/dev/null 2>&1 &"
+    account.sh(script)
+    deadline = time.monotonic() + 20
+    while not (told := run(account.host, f"cat {ready}").words):
+        if time.monotonic() > deadline:
+            message = "the canary does not start"
+            raise RuntimeError(message)
+        time.sleep(0.02)
+    run(account.host, f"rm -f {ready}")
+    return Canary(account, int(told[0]), int(told[1]), token)

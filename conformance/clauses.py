@@ -1,0 +1,39 @@
+"""What jai promises, one sentence each, and the decorator that says which promise a test examines."""
+
+from __future__ import annotations
+
+import pytest
+
+CLAUSES = {
+    "D01": "Removing the home inside leaves every original outside as it was.",
+    "D02": "A directory that is literally named ~ does not lead a removal to the home.",
+    "D03": "Removing everything from / on removes nothing but what was granted.",
+    "D04": "Git's cleaning and resetting stays within the granted directory.",
+    "D05": "Moving and renaming over files replaces no original.",
+    "D06": "No way of writing into a file reaches one that was not granted.",
+    "D07": "Modes, owners, times, attributes and ACLs of the originals stay.",
+    "D08": "A hard link does not carry an original into the granted directory.",
+    "D09": "A full disk loses no data and does not lock the user out.",
+    "D10": "Too many processes and too much memory end inside.",
+    "D11": "Signals to everybody reach nobody outside.",
+    "D13": "Many jails of one name at once share one view and harm nothing.",
+    "D14": "A file system mounted below the home or the grant is as safe as the home.",
+    "P01": "What a later login or program of the user would run is not changed.",
+    "P03": "jai's configuration and storage can be neither read nor changed from inside.",
+    "P04": "Nothing left behind in the project changes what the next jai does.",
+    "I01": "A masked path does not exist, by whatever way it is named.",
+    "I02": "What the user may read outside the home is readable in casual and bare mode.",
+    "I03": "Secrets of the environment are not in the jail.",
+    "I04": "Inherited descriptors are closed.",
+    "W01": "Developers' tools work as outside.",
+    "W03": "Programs that bring their own sandbox can start it.",
+    "W04": "Names, time, language and the home are those of the user.",
+}
+
+
+def clause(name: str) -> pytest.MarkDecorator:
+    """Say which promise a test examines."""
+    if name not in CLAUSES:
+        message = f"{name} is not in conformance/clauses.py"
+        raise ValueError(message)
+    return pytest.mark.clause(name)

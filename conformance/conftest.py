@@ -1,0 +1,162 @@
+"""Fixtures of the conformance suite.
+
+It runs behind the second wall: `python -m conformance.wall -- pytest conformance`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from conformance import abilities, canary, manifest, wall
+from conformance.accounts import Account, must, run
+from conformance.homes import Home, read
+from conformance.jails import Jail
+from conformance.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testinfra.host import Host
+
+WATCHED = "/srv/watched"
+CANARY_PLACES = ("/tmp/canary", "/var/tmp/canary", "/dev/shm/canary")  # noqa: S108 - the jail must not reach them
+numbers = itertools.count(1)
+
+
+class MakeJail(Protocol):
+    """Makes jails of the account under test."""
+
+    def __call__(self, mode: str, *, name: str = "") -> Jail:
+        """Give a jail of a mode, with a name that no other test has unless one is given."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Everything outside the jail that must not change."""
+
+    home: Home
+    canary: canary.Canary
+
+    def state(self) -> Manifest:
+        """The home, the watched tree, the canary files, process and socket, at this moment."""
+        host = self.home.account.host
+        state = self.home.manifest().under("~")
+        state |= self.home.watched().under(WATCHED)
+        for path in CANARY_PLACES:
+            state |= read(host, path).under(path)
+        state["the canary process"] = self.canary.state()
+        return Manifest(state)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add where jai is."""
+    parser.addoption("--jai", metavar="PATH", help="the jai command to judge (default: $JAI, or jai on PATH)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    config.addinivalue_line("markers", "clause(name): the promise that the test examines")
+    config.addinivalue_line("markers", "needs(ability): run only where the machine has the ability")
+    config.addinivalue_line(
+        "markers", "also_as_root: run also with root as the jailed user, where we are root"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat what is marked `also_as_root` with root as the jailed user."""
+    marked = metafunc.definition.get_closest_marker("also_as_root")
+    if marked and os.geteuid() == 0 and "account" in metafunc.fixturenames:
+        metafunc.parametrize("account", ["ada", "root"], indirect=True)
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Say in people's words what has changed between two manifests."""
+    if op == "==" and isinstance(left, Manifest) and isinstance(right, Manifest):
+        lines = manifest.diff(right, left)
+        return [f"{len(lines)} changes outside the jail:", *lines[:30], *(["…"] if len(lines) > 30 else [])]
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _behind_the_wall(request: pytest.FixtureRequest) -> None:
+    """Refuse to run a wrecker on this machine unless the second wall stands."""
+    if request.config.getoption("--hosts"):
+        return  # a guest, made to be wrecked
+    for place in wall.PROVEN:
+        if "JAI_WALL" not in os.environ or wall.try_to_write(place) != "EROFS":
+            pytest.exit(
+                "run it behind the wall: python -m conformance.wall -- pytest conformance", returncode=4
+            )
+
+
+@pytest.fixture(autouse=True)
+def _needs(request: pytest.FixtureRequest) -> None:
+    """Skip, or fail, tests that need what this machine lacks."""
+    for mark in request.node.iter_markers("needs"):
+        abilities.check(request.getfixturevalue("host"), mark.args[0])
+
+
+@pytest.fixture
+def account(host: Host, request: pytest.FixtureRequest) -> Account:
+    """The user who runs jai: ada, an ordinary user, unless a test asks for root."""
+    name = getattr(request, "param", "ada")
+    session = host.user().name
+    home = "/root" if name == "root" else f"/home/{name}"
+    return Account(host, name, home, become=session != name)
+
+
+@pytest.fixture
+def jai(request: pytest.FixtureRequest) -> str:
+    """The path of the command under test."""
+    path = request.config.getoption("--jai") or os.environ.get("JAI") or shutil.which("jai")
+    if not path:
+        pytest.exit("no jai to judge: use --jai PATH or JAI=PATH", returncode=4)
+    return str(path)
+
+
+@pytest.fixture
+def home(account: Account, jai: str) -> Home:
+    """A fresh home of the account, in which jai has been initialised.
+
+    Initialising comes before any manifest, since making ~/.jai touches the home itself.
+    """
+    host = account.host
+    made = Home(account, account.home, WATCHED)
+    for path in (WATCHED, *CANARY_PLACES):
+        host.run("rm -rf %s", path)
+        owner = f"-o {account.name} -g {account.name}" if account.become else ""
+        must(run(host, f"install -d -m 755 {owner} {path}"))
+    made.fill()
+    for path in CANARY_PLACES:
+        must(account.sh(f"echo canary > {path}/file; chmod 666 {path}/file"))
+    must(account.run([jai, "--init"]))
+    return made
+
+
+@pytest.fixture
+def outside(home: Home) -> Iterator[Outside]:
+    """What must not change, with a canary started."""
+    bird = canary.start(home.account, "/tmp")  # noqa: S108
+    made = Outside(home, bird)
+    # What is not there beforehand cannot be seen to go.
+    watched = {"~/notes.txt", f"{WATCHED}/file", *(f"{path}/file" for path in CANARY_PLACES)}
+    assert watched <= set(made.state())
+    assert made.canary.state()["answer"] == bird.token
+    yield made
+    bird.stop()
+
+
+@pytest.fixture
+def jail(account: Account, home: Home, jai: str) -> MakeJail:
+    """Make jails that are started in the project directory."""
+
+    def make(mode: str, *, name: str = "") -> Jail:
+        return Jail(account, jai, mode, name or f"t{os.getpid()}-{next(numbers)}", home.project)
+
+    return make

@@ -1,0 +1,107 @@
+"""Running things in a jail, with `jai` as a black box."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.accounts import TIMED_OUT, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.accounts import Account
+
+MODES = ("casual", "bare")
+FAILED = 125
+
+# Runs inside the jail: each act by itself, its error's name or "ok", all printed at the end as the sentinel.
+PROBE = """
+import errno, json, mmap, os, shutil, socket, subprocess, sys
+HOME = os.path.expanduser("~")
+answers = {}
+for name, act in json.loads(sys.argv[1]).items():
+    try:
+        exec(act)
+        answers[name] = "ok"
+    except OSError as error:
+        answers[name] = errno.errorcode.get(error.errno, str(error))
+    except Exception as error:
+        answers[name] = type(error).__name__
+print("ANSWERS", json.dumps(answers), flush=True)
+"""
+
+
+class UnfinishedError(Exception):
+    """What should have run inside did not run to its end: there is no verdict."""
+
+
+@dataclass(frozen=True)
+class Jail:
+    """A jail of one mode and name for one account, entered anew by each call."""
+
+    account: Account
+    jai: str
+    mode: str
+    name: str
+    project: str
+
+    def run(  # noqa: PLR0913 - they are what a process starts with
+        self,
+        argv: list[str],
+        *options: str,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        timeout: int = 60,
+        prefix: str = "",
+    ) -> Seen:
+        """Run a command in the jail and give what came of it."""
+        line = [self.jai, "-m", self.mode, "-j", self.name, *options, *argv]
+        seen = self.account.run(
+            line, cwd=cwd or self.project, env=env, stdin=stdin, timeout=timeout, prefix=prefix
+        )
+        if seen.rc == TIMED_OUT:
+            raise UnfinishedError(_report(f"no end after {timeout} s", seen))
+        return seen
+
+    def sh(  # noqa: PLR0913 - they are what a process starts with
+        self,
+        script: str,
+        *options: str,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        timeout: int = 60,
+        prefix: str = "",
+    ) -> Seen:
+        """Run a shell script in the jail; an error unless it ran to its end, whatever its status is."""
+        token = secrets.token_hex(8)
+        wrapped = f"{{ {script}\n}}; status=$?; printf '\\n%s' {token}; exit $status"
+        seen = self.run(
+            ["sh", "-c", wrapped], *options, cwd=cwd, env=env, stdin=stdin, timeout=timeout, prefix=prefix
+        )
+        if not seen.stdout.endswith(f"\n{token}"):
+            raise UnfinishedError(_report("the script did not reach its end", seen))
+        return Seen(seen.line, seen.rc, seen.stdout.removesuffix(f"\n{token}"), seen.stderr)
+
+    def tries(
+        self, acts: Mapping[str, str], *options: str, cwd: str = "", prefix: str = "", timeout: int = 60
+    ) -> dict[str, str]:
+        """What becomes of each act (Python statements): "ok" or the name of the error."""
+        argv = ["/usr/bin/python3", "-I", "-c", PROBE, json.dumps(acts)]
+        seen = self.run(argv, *options, cwd=cwd, prefix=prefix, timeout=timeout)
+        _, found, answers = seen.stdout.rpartition("ANSWERS ")
+        if not found:
+            raise UnfinishedError(_report("the probe did not reach its end", seen))
+        told: dict[str, str] = json.loads(answers)
+        return told
+
+
+def _report(what: str, seen: Seen) -> str:
+    """What went wrong with which command, the message first and the long line last."""
+    return (
+        f"{what} (status {seen.rc}): {seen.stderr[-2000:]}\nstdout: {seen.stdout[-1000:]}\n{seen.line[:4000]}"
+    )

@@ -1,0 +1,94 @@
+"""The judge itself: against a jai that protects from nothing, every scenario must find it guilty.
+
+The suite runs once more, behind a wall inside the wall, with a fake jai. A scenario that passes there can
+not fail.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.wall import CHECKOUT
+
+FAKE = Path(__file__).parent / "fakes" / "no-jail"
+LINE = re.compile(r"^(PASSED|FAILED|ERROR) \S*?test_\w+\.py::(test_\w+(?:\[.*?\])?)(?: - (.*))?$")
+# What rightly passes without a jail, and why.
+INNOCENT = {
+    "test_an_unmasked_path_is_there": "a control: it shows that reading succeeds where it is allowed",
+    "test_a_wanted_secret_comes_through": "a control",
+    "test_git_clean_and_reset_stay_in_the_grant": "git stays there; a home's repository is tested too",
+    "test_filling_the_disk[the project": "the project is on that disk with and without a jail",
+    "test_a_subvolume_below_the_home": "skipped but on btrfs",
+}
+WALKS = "removing_everything or issues_sentence"
+# Without a jail, and without root to judge from, this kills the judge.
+KILLERS = "" if os.geteuid() == 0 else " and not kill"
+
+
+def verdicts(*selection: str, timeout: int) -> dict[str, list[tuple[str, str]]]:
+    """What each scenario says about the fake: its outcomes, each with the reason's first line."""
+    pytest_line = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        os.devnull,
+        f"--rootdir={CHECKOUT}",
+        "-q",
+        "-rA",
+        "--tb=line",
+    ]
+    command = [
+        *(sys.executable, "-m", "conformance.wall", "--ro", str(CHECKOUT), "--"),
+        *(*pytest_line, "--jai", str(FAKE), *selection),
+    ]
+    environment = {**os.environ, "COLUMNS": "1000", "JAI_MUST_HAVE": ""}
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=timeout
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in done.stdout.splitlines():
+        match = LINE.match(line)
+        if match:
+            name = match[2].replace("[local-", "[").replace("[local]", "")
+            found.setdefault(name, []).append((match[1], match[3] or ""))
+    assert found, done.stdout[-3000:] + done.stderr[-3000:]
+    return found
+
+
+def not_guilty(found: dict[str, list[tuple[str, str]]]) -> list[str]:
+    """The scenarios with an outcome that is not a verdict of guilty by an assertion."""
+    return [
+        f"{name}: {outcome} {reason}"
+        for name, outcomes in found.items()
+        for outcome, reason in outcomes
+        if not any(name.startswith(innocent) for innocent in INNOCENT)
+        and (outcome != "FAILED" or "UnfinishedError" in reason or "assert" not in reason)
+    ]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scenarios", ["test_destruction.py", "test_persistence.py"])
+def test_a_jai_without_a_jail_is_found_guilty(scenarios: str) -> None:
+    """Every scenario fails by an assertion, not by chance, when there is no jail at all."""
+    found = verdicts(
+        f"conformance/{scenarios}", "-k", f"not ({WALKS}) and not root-local{KILLERS}", timeout=800
+    )
+
+    assert len(found) > 5
+    assert not_guilty(found) == []
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scenario", ["removing_everything", "issues_sentence"])
+def test_a_jai_without_a_jail_destroys_everything(scenario: str) -> None:
+    """Removing everything from / on, with no jail but the wall: the scenario lives to tell."""
+    found = verdicts("conformance/test_destruction.py", "-k", f"{scenario} and not root-local", timeout=800)
+
+    assert not_guilty(found) == []

@@ -1,0 +1,237 @@
+"""A jail nobody can work in protects nobody: what must work inside, with the originals as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.abilities import needs
+from conformance.accounts import must
+from conformance.clauses import clause
+from conformance.jails import MODES
+
+if TYPE_CHECKING:
+    from conformance.conftest import MakeJail, Outside
+
+in_each_mode = pytest.mark.parametrize("mode", MODES)
+
+TINY_WHEEL = """
+import base64, hashlib, zipfile
+info = "tiny-1.0.dist-info"
+files = {
+    "tiny.py": "ANSWER = 42\\n",
+    f"{info}/METADATA": "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n",
+    f"{info}/WHEEL": "Wheel-Version: 1.0\\nGenerator: hand\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+}
+record = "".join(f"{name},,\\n" for name in [*files, f"{info}/RECORD"])
+with zipfile.ZipFile("tiny-1.0-py3-none-any.whl", "w") as wheel:
+    for name, text in {**files, f"{info}/RECORD": record}.items():
+        wheel.writestr(name, text)
+"""
+
+
+def works(jail: MakeJail, outside: Outside, mode: str, script: str) -> list[str]:
+    """What a script prints that must succeed inside, without a change outside the grant; its lines."""
+    before = outside.state()
+
+    seen = jail(mode).sh(f"set -e\n{script}", timeout=180)
+
+    assert seen.rc == 0, seen.stderr
+    assert outside.state() == before
+    return seen.stdout.splitlines()
+
+
+@clause("W01")
+@needs("git")
+@in_each_mode
+def test_git(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """Clone, commit, rebase and worktree, in the project and with the identity that the mode shows."""
+    script = """
+        exec 2>&1
+        git config --global user.email ada@example.org; git config --global user.name Ada
+        git init -q -b main origin; cd origin; echo 1 > a; git add a; git commit -qm one; cd ..
+        git clone -q origin clone; cd clone; git checkout -q -b topic
+        echo 2 > b; git add b; git commit -qm two
+        cd ../origin; echo 3 > c; git add c; git commit -qm three; cd ../clone
+        git fetch -q; git rebase -q origin/main; git worktree add -q ../tree main
+        git log --format=%s; ls ../tree; git status --short
+    """
+
+    assert works(jail, outside, mode, script) == ["two", "three", "one", "a"]
+    log = outside.home.account.sh("git -C project/clone log --format=%s")
+    assert log.words == ["two", "three", "one"]  # outside, the work is there and usable
+
+
+@clause("W01")
+@needs("venv")
+@in_each_mode
+@pytest.mark.timeout(300)
+def test_venv_and_pip(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A virtual environment in the project, and a package installed into it without a network."""
+    must(outside.home.account.python(TINY_WHEEL, cwd=outside.home.project))
+    script = """
+        /usr/bin/python3 -m venv env
+        env/bin/pip install -q --disable-pip-version-check --no-index ./tiny-1.0-py3-none-any.whl
+        env/bin/python -c 'import tiny; print(tiny.ANSWER)'
+    """
+
+    assert works(jail, outside, mode, script) == ["42"]
+    seen = outside.home.account.sh("project/env/bin/python -c 'import tiny; print(tiny.ANSWER)'")
+    assert seen.words == ["42"]
+
+
+@clause("W01")
+@needs("npm")
+@in_each_mode
+@pytest.mark.timeout(300)
+def test_npm(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A package installed from a tarball, with npm's cache in the jail's home."""
+    script = """
+        mkdir -p tar/package app
+        echo '{"name": "tiny", "version": "1.0.0", "main": "tiny.js"}' > tar/package/package.json
+        echo 'module.exports = 42' > tar/package/tiny.js
+        tar -C tar -czf tiny.tgz package
+        cd app; echo '{"name": "app", "version": "1.0.0"}' > package.json
+        npm install --offline --no-audit --no-fund --loglevel=error ../tiny.tgz >&2
+        node -e 'console.log(require("tiny"))'
+    """
+
+    assert works(jail, outside, mode, script) == ["42"]
+
+
+@clause("W01")
+@needs("gcc")
+@in_each_mode
+def test_make_and_gcc(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A program of two files is compiled in parallel and runs, also from the jail's /tmp."""
+    script = r"""
+        echo 'int two(void); int main(void) { return two() - 2; }' > a.c
+        echo 'int two(void) { return 2; }' > b.c
+        printf 'prog: a.o b.o\n\tcc -o $@ a.o b.o\n' > Makefile
+        make -s -j2; ./prog; cp prog /tmp/prog; /tmp/prog; echo built
+    """
+
+    assert works(jail, outside, mode, script) == ["built"]
+    must(outside.home.account.sh("project/prog"))
+
+
+@clause("W01")
+@needs("cargo")
+@in_each_mode
+def test_cargo(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A program without dependencies is built and runs."""
+    script = "cargo init -q --vcs none --name tiny tiny; cd tiny; cargo build -q --offline; target/debug/tiny"
+
+    assert works(jail, outside, mode, script) == ["Hello, world!"]
+
+
+@clause("W01")
+@needs("ssh")
+@in_each_mode
+def test_ssh_configuration(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """`ssh -G` resolves a host's settings and the user's name, although the keys are masked."""
+    lines = works(jail, outside, mode, "ssh -G host.example.org | grep -E '^(user|hostname|port) '")
+
+    assert sorted(lines) == ["hostname host.example.org", "port 22", f"user {outside.home.account.name}"]
+
+
+@clause("W01")
+@needs("curl")
+@in_each_mode
+def test_a_server_of_this_machine(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """The network is shared: a server on 127.0.0.1 answers; with --net none it does not."""
+    seen = works(jail, outside, mode, f"curl -sS {outside.canary.url}")
+    cut = jail(mode).sh(f"curl -sS {outside.canary.url}", "--net", "none")
+
+    assert seen == [outside.canary.token]
+    assert (cut.rc, cut.stdout) == (7, "")
+
+
+@clause("W01")
+@in_each_mode
+def test_standard_input_output_and_status(jail: MakeJail, mode: str) -> None:
+    """Data flows through, standard error is separate, and the exit status is the command's own."""
+    seen = jail(mode).sh("tr a-z A-Z; echo problem >&2; (exit 7)", stdin="line one\nline two\n")
+
+    assert (seen.stdout, seen.stderr, seen.rc) == ("LINE ONE\nLINE TWO\n", "problem\n", 7)
+
+
+@clause("W01")
+@in_each_mode
+def test_files_made_in_the_project_are_the_user_s(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """What the command makes in the grant has the user's owner and the wanted mode, and only that appears."""
+    jail(mode).sh("umask 027; mkdir made; echo x > made/file; touch -d @1000000000 made/file")
+
+    seen = outside.home.account.sh("stat -c '%U %G %a %Y' project/made/file; ls -A project")
+    name = outside.home.account.name
+    assert seen.words == [name, name, "640", "1000000000", "README.md", "made", "src"]
+
+
+@clause("W03")
+@needs("bwrap")
+@in_each_mode
+def test_bubblewrap_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """Bubblewrap starts inside, and its own jail holds."""
+    wrap = "bwrap --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp --unshare-all"
+
+    lines = works(jail, outside, mode, f"{wrap} sh -c 'echo in; touch ~/x 2>/dev/null || echo read-only'")
+
+    assert lines == ["in", "read-only"]
+
+
+@clause("W03")
+@in_each_mode
+def test_unshare_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A nested user namespace with its own mounts starts."""
+    nested = "id -u; mount -t tmpfs none /tmp && df --output=fstype /tmp | tail -1"
+    script = f"unshare --user --map-root-user --mount sh -c '{nested}'"
+
+    assert works(jail, outside, mode, script) == ["0", "tmpfs"]
+
+
+@clause("W04")
+@in_each_mode
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("whoami", "id -u", "id -un", "id -gn", "echo $HOME", "echo ~", "echo $USER $LOGNAME", "pwd"),
+        *("getent passwd $(id -u)", "getent group $(id -g)", "getent hosts localhost", "getent services ssh"),
+        *(
+            "date +%Z",
+            "TZ=Asia/Tokyo date -d @0 +%H%Z",
+            "readlink -f /etc/localtime",
+            "locale",
+            "cat /etc/resolv.conf",
+        ),
+        *(
+            "hostname",
+            "cat /etc/os-release",
+            "nproc",
+            "python3 -c 'import os; print(os.path.expanduser(\"~\"))'",
+        ),
+    ],
+)
+def test_the_answer_is_the_same_inside_and_outside(
+    jail: MakeJail, outside: Outside, mode: str, question: str
+) -> None:
+    """Who I am, where home is, what time and language: as outside."""
+    expected = must(outside.home.account.sh(question, cwd=outside.home.project))
+
+    seen = jail(mode).sh(question)
+
+    assert expected.stdout != ""
+    assert (seen.stdout, seen.rc) == (expected.stdout, 0)
+
+
+@clause("W04")
+@in_each_mode
+@pytest.mark.parametrize("zone", ["Europe/Berlin", ":/usr/share/zoneinfo/Asia/Tokyo"])
+def test_the_user_s_time_zone_and_language(jail: MakeJail, mode: str, zone: str) -> None:
+    """TZ, LANG and LC_* of the caller are the jail's."""
+    seen = jail(mode).sh(
+        "date -d @0 +%H; echo $LANG $LC_TIME", env={"TZ": zone, "LANG": "C.UTF-8", "LC_TIME": "C"}
+    )
+
+    hour = {"Europe/Berlin": "01"}.get(zone, "09")
+    assert seen.words == [hour, "C.UTF-8", "C"]

@@ -1,0 +1,27 @@
+"""What the tests share: where the checkout is, and that it is the built wheel which gets tested."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Let the tests import `conformance`, but find `jai` where the wheel was installed."""
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+    found = importlib.util.find_spec("jai")
+    if found is None or not found.origin or ROOT / "jai" in Path(found.origin).resolve().parents:
+        message = "the tests need the installed wheel, not the source: start them with `make test`"
+        raise pytest.UsageError(message)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Give the top of the checkout."""
+    return ROOT

@@ -7,7 +7,6 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +14,8 @@ from conformance.accounts import must
 from conformance.conftest import *  # noqa: F403 - its fixtures
 
 if TYPE_CHECKING:
+    import pytest
+
     from conformance.accounts import Account
 
 Times = dict[str, list[float]]
@@ -22,7 +23,9 @@ Times = dict[str, list[float]]
 TABLES: list[tuple[str, Times]] = []
 
 
-def measure(account: Account, title: str, commands: dict[str, list[str]], *, cwd: str, rounds: int = 50) -> Times:
+def measure(
+    account: Account, title: str, commands: dict[str, list[str]], *, cwd: str, rounds: int = 50
+) -> Times:
     """Time commands side by side as the account, and keep the times for the table."""
     asked = json.dumps({"rounds": rounds, "cwd": cwd, "commands": commands})
     seen = must(account.script(str(Path(__file__).with_name("measure.py")), asked, cwd=cwd))
@@ -46,5 +49,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             table.add_column(heading, justify="left" if heading == "command" else "right")
         for name, values in times.items():
             low, middle, high = (1000 * part for part in statistics.quantiles(values, n=4))
-            table.add_row(name, f"{middle:.2f}", f"{low:.2f}-{high:.2f}", f"{middle / 1000 / median(times, base):.2f}")
+            table.add_row(
+                name, f"{middle:.2f}", f"{low:.2f}-{high:.2f}", f"{middle / 1000 / median(times, base):.2f}"
+            )
         console.print(table)

@@ -26,7 +26,7 @@ def bubblewrap(account: Account, home: Home, project: str) -> list[str]:
     return [
         *("/usr/bin/bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
-        *("--bind", f"{work}/tmp", "/tmp", "--bind", f"{work}/tmp", "/var/tmp"),  # noqa: S108
+        *("--bind", f"{work}/tmp", "/tmp", "--bind", f"{work}/tmp", "/var/tmp"),
         *(overlay if has_overlay else plain),
         *("--bind", project, project, "--chdir", project, "/bin/true"),
     ]

@@ -38,7 +38,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 ACCOUNTS = {"ada": 61001, "bob": 61002}
 HOME_FILE_SYSTEMS = ("disk", "ext4", "btrfs", "xfs", "tmpfs")
 # Each is replaced by an empty directory of the scratch; the mode is that of the new directory.
-HIDDEN = {"/home": 0o755, "/root": 0o700, "/srv": 0o755, "/tmp": 0o1777, "/var/tmp": 0o1777}  # noqa: S108
+HIDDEN = {"/home": 0o755, "/root": 0o700, "/srv": 0o755, "/tmp": 0o1777, "/var/tmp": 0o1777}
 PROVEN = ("/", "/usr", "/etc", "/var/lib")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "loop-control", "net/tun", "kvm")
 LOOP_MAJOR, LOOP_DEVICES = 7, 32
@@ -87,7 +87,7 @@ class WallError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command behind the wall and give its exit status; die of the signal that it died of."""
     asked = _parse(arguments)
-    scratch = tempfile.mkdtemp(prefix="jai-wall-", dir="/var/tmp")  # noqa: S108
+    scratch = tempfile.mkdtemp(prefix="jai-wall-", dir="/var/tmp")
     Path(scratch).chmod(0o755)
     try:
         status = _start(asked, scratch)
@@ -341,7 +341,7 @@ def _make_dev(order: Order, devices: dict[str, int]) -> None:
         _bind(source, f"/dev/{name}")
     terminals = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if order.as_root else "")
     _mount("devpts", "/dev/pts", kind="devpts", options=terminals, flags=MS_NOSUID | MS_NOEXEC)
-    _mount("none", "/dev/shm", kind="tmpfs", options="mode=1777", flags=MS_NOSUID | MS_NODEV)  # noqa: S108
+    _mount("none", "/dev/shm", kind="tmpfs", options="mode=1777", flags=MS_NOSUID | MS_NODEV)
     _mount("mqueue", "/dev/mqueue", kind="mqueue", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
     links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
     for name, target in links.items():

@@ -46,7 +46,10 @@ def guarded(words: Sequence[str]) -> int:
         if os.environ.get("JAI_DEBUG"):
             raise
         _print_lines(
-            [f"jai: an error that jai did not expect: {error!r}", "  hint: JAI_DEBUG=1 shows where; please report it"]
+            [
+                f"jai: an error that jai did not expect: {error!r}",
+                "  hint: JAI_DEBUG=1 shows where; please report it",
+            ]
         )
         return 125
 
@@ -56,7 +59,7 @@ def _print_lines(lines: Sequence[str]) -> None:
     try:
         os.write(2, text.encode("utf-8", "backslashreplace"))
     except OSError:
-        pass
+        return  # nobody to tell
 
 
 def dispatch(words: Sequence[str]) -> int:
@@ -130,7 +133,11 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
 
 def _first_run(settings: Settings, policy: Policy) -> None:
     """Write the default configuration and the jail's mode where they are missing."""
-    if not os.path.exists(f"{settings.config_dir}/.defaults") or policy.write_mode or not settings.jail_file_exists:
+    if (
+        not os.path.exists(f"{settings.config_dir}/.defaults")
+        or policy.write_mode
+        or not settings.jail_file_exists
+    ):
         from jai.verbs.init import write_defaults, write_mode  # noqa: PLC0415 - once per jail
 
         write_defaults(settings, tell=False)

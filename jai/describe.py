@@ -60,9 +60,13 @@ WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_NSLIMIT: lambda step: f"namespace-limit {step.target} {step.number}",
     lib.JAI_ROOT: lambda step: f"root / recursive{_flags(step)}",
     lib.JAI_MASK: lambda step: f"mask {step.source}/{step.target}",
-    lib.JAI_OVERLAY: lambda step: f"overlay {step.target} changes {step.source} work {step.extra}{_flags(step)}",
+    lib.JAI_OVERLAY: lambda step: (
+        f"overlay {step.target} changes {step.source} work {step.extra}{_flags(step)}"
+    ),
     lib.JAI_BIND: _bind,
-    lib.JAI_TMPFS: lambda step: f"tmpfs {step.target} mode {step.mode:04o} size {step.source or 'default'}{_flags(step)}",
+    lib.JAI_TMPFS: lambda step: (
+        f"tmpfs {step.target} mode {step.mode:04o} size {step.source or 'default'}{_flags(step)}"
+    ),
     lib.JAI_DEVPTS: lambda step: f"devpts {step.target}{_flags(step)}",
     lib.JAI_DIRECTORY: lambda step: f"directory {step.target} mode {step.mode:04o}",
     lib.JAI_FILE: lambda step: f"file {step.target} mode {step.mode:04o}, {len(step.source)} characters",
@@ -99,7 +103,10 @@ def print_plan(policy: Policy) -> int:
 def tell(policy: Policy) -> Sequence[str]:
     """Say in a few lines what the jail is."""
     grants = ", ".join(grant.path + (" (read-only)" if grant.readonly else "") for grant in policy.grants)
-    found = [f"jai: jail {policy.jail!r}, {policy.mode} mode, home {policy.home}", f"  granted: {grants or 'nothing'}"]
+    found = [
+        f"jai: jail {policy.jail!r}, {policy.mode} mode, home {policy.home}",
+        f"  granted: {grants or 'nothing'}",
+    ]
     if policy.mode == "casual":
         found.append(f"  changes to the home go to {policy.layout.changes}")
     return [printable(line) for line in found]

@@ -61,6 +61,8 @@ class StepError(JaiError):
 def printable(text: str) -> str:
     """Make text safe for a terminal: control characters and undecodable bytes become escapes."""
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
+        char
+        if char.isprintable()
+        else char.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
         for char in text
     )

@@ -26,7 +26,9 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     """Give the error for a step and the errno it failed with."""
     answer = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
     if step is None:
-        return StepError("the jail's first process can not be made", detail=answer, hint="close other programs")
+        return StepError(
+            "the jail's first process can not be made", detail=answer, hint="close other programs"
+        )
     detail = f"{describe(step)}: {answer}"
     if step.kind == lib.JAI_EXEC:
         return _command(step, number, answer)
@@ -47,8 +49,9 @@ def _command(step: Step, number: int, answer: str) -> JaiError:
         message = f"{step.source}: command not found"
         hint = "inside the jail PATH is searched as it is there; a home that is hidden hides its programs too"
         return JaiError(message, hint=hint, status=EXIT_NOT_FOUND)
-    return JaiError(f"{step.source}: can not be executed", detail=f"exec: {answer}", status=EXIT_CANNOT_EXECUTE)
-
+    return JaiError(
+        f"{step.source}: can not be executed", detail=f"exec: {answer}", status=EXIT_CANNOT_EXECUTE
+    )
 
 
 def _namespace(_step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
@@ -74,7 +77,9 @@ def _who_forbids() -> tuple[str, str]:
     if _setting("user/max_user_namespaces") == "0":
         return _no_namespaces("user.max_user_namespaces=0", "sudo sysctl user.max_user_namespaces=15000")
     if _setting("kernel/unprivileged_userns_clone") == "0":
-        return _no_namespaces("kernel.unprivileged_userns_clone=0", "sudo sysctl kernel.unprivileged_userns_clone=1")
+        return _no_namespaces(
+            "kernel.unprivileged_userns_clone=0", "sudo sysctl kernel.unprivileged_userns_clone=1"
+        )
     if _setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return _no_namespaces(
             "kernel.apparmor_restrict_unprivileged_userns=1",
@@ -83,7 +88,7 @@ def _who_forbids() -> tuple[str, str]:
     if read_bytes("/proc/self/status").find(b"Seccomp:\t2") >= 0:
         return (
             "user namespaces are forbidden here by a seccomp filter, as in a container",
-            "start the container with a profile that allows unshare and mount (docker: --security-opt seccomp=unconfined)",
+            "allow unshare and mount in the container's profile (docker: --security-opt seccomp=unconfined)",
         )
     return ("user namespaces are forbidden here", "look at the sysctl settings user.* and kernel.*userns*")
 
@@ -127,7 +132,10 @@ def _bind(step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, st
     if number == errno.ESTALE:
         return (f"{step.source} was replaced while jai started", "try again")
     if number == errno.ELOOP:
-        return (f"on the way to {step.target} there is a symbolic link that was not there before", _changed(policy))
+        return (
+            f"on the way to {step.target} there is a symbolic link that was not there before",
+            _changed(policy),
+        )
     if number in (errno.ENOTDIR, errno.EEXIST):
         return (f"in the jail there is something else in the place of {step.target}", _changed(policy))
     if number == errno.ENOENT:
@@ -143,7 +151,7 @@ def _changed(policy: Policy) -> str:
 def _lock(_step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, str] | None:
     if number == errno.EBUSY:
         return (
-            f"the jail {policy.jail!r} is running with other masks or another home, and runs of one jail share one view",
+            f"the jail {policy.jail!r} is running with other masks, and all its runs share one view",
             f"wait until it has ended, or use another jail: -j NAME -m {policy.mode}",
         )
     if number == errno.EXDEV:

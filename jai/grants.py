@@ -17,7 +17,20 @@ PROC = "/proc"
 SYS = "/sys"
 
 # Where root does not get the current directory as a matter of course.
-SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib")
+SYSTEM = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/lib",
+)
 
 
 class Granted(Record):
@@ -35,10 +48,13 @@ def is_below(path: str, directory: str) -> bool:
 
 
 def said(origin: str) -> str:
+    """Give the start of a message about something that was said at `origin`."""
     return f"{origin}: " if origin and origin != "command line" else ""
 
 
-def find_grants(settings: Settings, host: Host, own: tuple[str, ...]) -> tuple[tuple[Granted, ...], tuple[str, ...]]:
+def find_grants(
+    settings: Settings, host: Host, own: tuple[str, ...]
+) -> tuple[tuple[Granted, ...], tuple[str, ...]]:
     """Give what is granted, the current directory included, and the directories to make first."""
     granted: dict[str, Granted] = {}
     create = []
@@ -112,19 +128,25 @@ def _option(grant: Grant) -> str:
 def _refuse_unsafe_link(grant: Grant, host: Host) -> None:
     """Refuse a grant through a link that an earlier jail may have made: it could lead anywhere.
 
-    A link is trusted where no jail writes by default: directly in the home, or in a folder that is not the user's.
+    A link is trusted where no jail writes by default: directly in the home, or in a folder of somebody else.
     """
     for link in host.links_on(grant.path):
         folder = os.path.dirname(link)
         found = host.find(folder)
         if folder not in (host.home, host.real(host.home)) and found and found.owner == host.account.uid:
-            message = f"{_option(grant)}: goes through the symbolic link {link}, which a jail could have made"
-            raise RefusedError(message, hint=f"name what it leads to, if that is what you mean: {host.real(grant.path)}")
+            message = f"{_option(grant)}: goes through the link {link}, which a jail could have made"
+            raise RefusedError(
+                message, hint=f"name what it leads to, if that is what you mean: {host.real(grant.path)}"
+            )
 
 
 def _refuse_missing(grant: Grant) -> None:
     read_only = grant.access == "ro"
-    hint = "--rdir? ignores it when missing" if read_only else "--dir! makes it first, --dir? ignores it when missing"
+    hint = (
+        "--rdir? ignores it when missing"
+        if read_only
+        else "--dir! makes it first, --dir? ignores it when missing"
+    )
     message = f"{_option(grant)}: there is no such directory or file"
     raise RefusedError(message, hint=hint)
 
@@ -164,4 +186,6 @@ def refuse_own_inside(own: tuple[str, ...], grants: tuple[Granted, ...], home: s
         for place in own:
             if is_below(place, grant.path) and not grant.readonly and not is_below(home, grant.path):
                 message = f"{place}, which says what jails may, lies in the granted directory {grant.path}"
-                raise RefusedError(message, hint="keep the configuration and the storage outside of what is granted")
+                raise RefusedError(
+                    message, hint="keep the configuration and the storage outside of what is granted"
+                )

@@ -70,7 +70,7 @@ class Account:
 
     __slots__ = ("entry", "gid", "home", "name", "shell", "uid")
 
-    def __init__(self, name: str, uid: int, gid: int, home: str, shell: str, entry: str = "") -> None:  # noqa: PLR0913
+    def __init__(self, name: str, uid: int, gid: int, home: str, shell: str, entry: str = "") -> None:  # noqa: PLR0913, PLR0917 - passwd(5)
         """Take the fields of passwd(5); `entry` is the line to add where /etc/passwd has none."""
         self.name = name
         self.uid = uid
@@ -198,7 +198,7 @@ class Host:
         found = []
         for fd in (0, 1, 2):
             try:
-                if os.fstat(fd).st_mode & FORMAT == 0o040000:
+                if TYPES.get(os.fstat(fd).st_mode & FORMAT) == "directory":
                     found.append(fd)
             except OSError:
                 continue
@@ -274,7 +274,9 @@ def find_account(env: Mapping[str, str]) -> Account:
 
 def _foreign(user: tuple[object, ...]) -> Account:
     """Give the account of a user that /etc/passwd does not have, with the line to add."""
-    name, _, uid, gid, gecos, home, shell = (str(field).replace(":", "").replace("\n", "") for field in user[:7])
+    name, _, uid, gid, gecos, home, shell = (
+        str(field).replace(":", "").replace("\n", "") for field in user[:7]
+    )
     entry = f"{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}\n"
     return Account(name, int(uid), int(gid), home, shell, entry)
 
@@ -311,10 +313,12 @@ def current_directory() -> str:
     Raises: HostError if there is none.
     """
     try:
-        return os.getcwd()  # noqa: PTH109 - no pathlib on the start-up path
+        return os.getcwd()
     except OSError as error:
         message = "the current directory is gone"
-        raise HostError(message, detail=f"getcwd: {error.strerror}", hint="cd to a directory that exists") from None
+        raise HostError(
+            message, detail=f"getcwd: {error.strerror}", hint="cd to a directory that exists"
+        ) from None
 
 
 def _covers(directory: bytes, path: bytes) -> bool:
@@ -336,5 +340,10 @@ def _escaped(path: str) -> bytes:
 
 
 def _unescaped(path: bytes) -> str:
-    plain = path.replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\012", b"\n").replace(b"\\134", b"\\")
+    plain = (
+        path.replace(b"\\040", b" ")
+        .replace(b"\\011", b"\t")
+        .replace(b"\\012", b"\n")
+        .replace(b"\\134", b"\\")
+    )
     return os.fsdecode(plain)

@@ -22,8 +22,8 @@ DEV_LINKS = (
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
 )
-PASSWD = "/etc/passwd"
-PASSWD_COPY = "/dev/.passwd"
+PASSWD = "/etc/passwd"  # noqa: S105 - a path
+PASSWD_COPY = "/dev/.passwd"  # noqa: S105 - a path
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 # What a step adds at one place of the tree: the place, then how it is made.

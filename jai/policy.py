@@ -40,7 +40,18 @@ RESOLV_CONF = "/etc/resolv.conf"
 # For root as the jailed user: uid 0 may write these without any capability.
 ROOT_PROC = tuple(
     f"/proc/{name}"
-    for name in ("acpi", "bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
+    for name in (
+        "acpi",
+        "bus",
+        "driver",
+        "dynamic_debug",
+        "fs",
+        "irq",
+        "mtrr",
+        "scsi",
+        "sys",
+        "sysrq-trigger",
+    )
 )
 
 DEVICE_NODES = tuple(f"/dev/{name}" for name in ("full", "null", "random", "tty", "urandom", "zero"))
@@ -52,10 +63,19 @@ PATH_LIMIT = 4095
 KEPT_LIMIT = 64
 
 # Between jai's own processes, or without a meaning inside.
-PRIVATE_VARIABLES = ("JAI_CONFIG_DIR", "JAI_DEBUG", "JAI_FAILED", "JAI_IGNORED", "JAI_KEEP_FDS", "OLDPWD")
+PRIVATE_VARIABLES = (
+    "JAI_ATTEMPTS",
+    "JAI_CONFIG_DIR",
+    "JAI_DEBUG",
+    "JAI_FAILED",
+    "JAI_IGNORED",
+    "JAI_KEEP_FDS",
+    "OLDPWD",
+)
 
 LANDLOCK_SCOPES = 6  # the ABI that has them
 SCOPE_ALL = 3  # LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL
+
 
 class Hidden(Record):
     """A path that would show through a grant or the host's tree and must not."""
@@ -119,7 +139,9 @@ def decide(settings: Settings, host: Host) -> Policy:
     if casual:
         _check_overlay(host, home)
     view = View(home, casual, grants, _private_tmp(host))
-    masks, hidden = _unseen(settings, host, view, (settings.config_dir, settings.storage, config, storage, state))
+    masks, hidden = _unseen(
+        settings, host, view, (settings.config_dir, settings.storage, config, storage, state)
+    )
     cwd = host.cwd if view.shows(host.cwd) else home
     if cwd != host.cwd:
         notes = (*notes, f"the current directory is not in the jail; starting in {home}")
@@ -167,7 +189,7 @@ class View:
         self.home = home
         self.casual = casual
         self.tmp = tmp
-        self._trees = {place: "private" for place in (*tmp, RUN, DEV, PROC)}
+        self._trees = dict.fromkeys((*tmp, RUN, DEV, PROC), "private")
         self._trees[home] = "overlay" if casual else "private"
         self._trees.update({grant.path: "grant" for grant in grants})
 
@@ -241,7 +263,9 @@ def _state(settings: Settings, host: Host, storage: str) -> tuple[str, tuple[str
         raise HostError(message, hint=hint)
     if host.find_link(local):
         return local, ()
-    note = f"{storage} is on {unfit}: changes are kept in {local} (choose another place with the option storage)"
+    note = (
+        f"{storage} is on {unfit}: changes are kept in {local} (choose another place with the option storage)"
+    )
     return local, (note,)
 
 
@@ -287,7 +311,9 @@ def _unseen(
     A mask holds for the real place of what it names too, and below a grant that is wider than it;
     a grant of the masked thing itself or of something in it is on purpose.
     """
-    wanted = [] if settings.mode != "casual" else [os.path.join(view.home, mask.path) for mask in settings.masks]
+    wanted = (
+        [] if settings.mode != "casual" else [os.path.join(view.home, mask.path) for mask in settings.masks]
+    )
     masks: dict[str, None] = {}
     hidden: dict[str, Hidden] = {}
     others = host.other_views(view.home)
@@ -312,8 +338,8 @@ def _unseen(
 def _places(host: Host, path: str, home: str, others: tuple[str, ...]) -> tuple[str, ...]:
     """Give where the thing at a path is seen.
 
-    That is the path with its parents' links followed; where it leads if it is a link itself; and, if it is in the
-    home, the same below each `other` mount that shows the home too.
+    That is the path with its parents' links followed; where it leads if it is a link itself; and, if it
+    is in the home, the same below each `other` mount that shows the home too.
     """
     real = host.real(path)
     place = real
@@ -351,7 +377,12 @@ def _devices(settings: Settings, host: Host) -> tuple[str, ...]:
     for device in settings.devs:
         path = host.real(device.path)
         found = host.find(path)
-        if found is None or found.type not in ("device", "directory") or not is_below(path, DEV) or path == DEV:
+        if (
+            found is None
+            or found.type not in ("device", "directory")
+            or not is_below(path, DEV)
+            or path == DEV
+        ):
             message = f"{said(device.origin)}--dev {device.path}: is not a device node"
             raise RefusedError(message, hint="name a node or a directory of nodes below /dev")
         devices.append(path)
@@ -381,5 +412,3 @@ def _environment(settings: Settings, host: Host, cwd: str, view: View) -> tuple[
         inside.pop("TMPDIR", None)
     inside.update(JAI_MODE=settings.mode, JAI_JAIL=settings.jail, JAI_USER=account.name, PWD=cwd)
     return tuple(sorted(inside.items()))
-
-

@@ -9,10 +9,12 @@ import sys
 from jai._core import ffi, lib
 from jai.errors import JaiError
 from jai.plan import plan
+from jai.record import Record
 from jai.steps import encode
 from jai.store import prepare
 
 # (step, errno) of what is over when it is tried again.
+MOST_ATTEMPTS = 10
 PASSING = ((lib.JAI_LOCK, errno.ESTALE), (lib.JAI_LOCK, errno.ENOENT), (lib.JAI_USERNS, errno.ESRCH))
 
 TYPE_CHECKING = False
@@ -32,40 +34,53 @@ def steps_of(policy: Policy) -> list[Step]:
     return plan(policy, passwd)
 
 
+class Ending(Record):
+    """How the core came back: an outcome of core/jai.h, the step, and a status, signal or errno."""
+
+    outcome: int
+    step: int
+    value: int
+
+
 def run(policy: Policy, host: Host) -> int:
     """Run the command in its jail; give its exit status, or die of its signal.
 
     Raises: JaiError where a step failed.
     """
-    found = steps_of(policy)
+    steps = steps_of(policy)
     failed = os.environ.pop("JAI_FAILED", "")
     if failed:
-        outcome, step, value = map(int, failed.split())
-        _complain_unless_lock_was_lost(outcome, step, value, found, policy, host)
+        ending = Ending(*map(int, failed.split()))
+        attempts = int(os.environ.get("JAI_ATTEMPTS", "0"))
+        if not _is_passing(ending, steps) or attempts == MOST_ATTEMPTS:
+            raise _complaint(ending, steps, policy, host)
+        os.environ["JAI_ATTEMPTS"] = str(attempts + 1)
     prepare(policy)
-    image = encode(found)
+    image = encode(steps)
     _restore_signals()
     _hand_over(image)
     result = ffi.new("struct jai_result *")
     lib.jai_run(image, len(image), result)
-    if result.outcome == lib.JAI_EXITED:
-        return int(result.value)
-    if result.outcome == lib.JAI_SIGNALED:
-        lib.jai_die(result.value)
-        return 128 + int(result.value)
-    _complain(result.outcome, result.step, result.value, found, policy, host)
-    return 0
+    ending = Ending(result.outcome, result.step, result.value)
+    if ending.outcome == lib.JAI_SIGNALED:
+        lib.jai_die(ending.value)
+    elif ending.outcome != lib.JAI_EXITED:
+        raise _complaint(ending, steps, policy, host)
+    return ending.value
 
 
 def _hand_over(image: bytes) -> None:
-    """Let the launcher beside us run the image, so that no interpreter stays in memory; come back without one."""
+    """Let the launcher beside us run the image, so that no interpreter stays in memory.
+
+    Comes back only where there is no launcher.
+    """
     launcher = os.path.join(os.path.dirname(sys.argv[0]), "jai")
     if not os.path.exists(f"{launcher}-python"):
         return
     fd = os.memfd_create("jai", 0)
     os.write(fd, image)
     os.environ["JAI_IMAGE"] = str(fd)
-    os.execv(launcher, ["jai", *sys.argv[1:]])
+    os.execv(launcher, ["jai", *sys.argv[1:]])  # noqa: S606 - no shell is wanted
 
 
 def _restore_signals() -> None:
@@ -76,31 +91,23 @@ def _restore_signals() -> None:
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
 
 
-def _complain_unless_lock_was_lost(  # noqa: PLR0913 - what a failure consists of
-    outcome: int, step: int, value: int, found: list[Step], policy: Policy, host: Host
-) -> None:
-    """Return if the run is to be tried again.
+def _is_passing(ending: Ending, steps: list[Step]) -> bool:
+    """Say whether it may go well the next time.
 
     `jai -u` took the lock file away between our looking and locking, or the run that we joined has ended.
     """
-    kind = found[step].kind if outcome == lib.JAI_FAILED and 0 <= step < len(found) else -1
-    if (kind, value) not in PASSING:
-        _complain(outcome, step, value, found, policy, host)
+    known = ending.outcome == lib.JAI_FAILED and 0 <= ending.step < len(steps)
+    return known and (steps[ending.step].kind, ending.value) in PASSING
 
 
-def _complain(  # noqa: PLR0913 - what a failure consists of
-    outcome: int, step: int, value: int, found: list[Step], policy: Policy, host: Host
-) -> None:
-    """Explain a jail that did not come to its end.
-
-    Raises: JaiError, always.
-    """
-    if outcome == lib.JAI_LOST:
-        message = "the jail was killed from outside"
-        raise JaiError(message)
-    if outcome == lib.JAI_BAD_IMAGE:
-        message = f"the plan is not one that the core runs (step {step})"
-        raise JaiError(message, hint="this is a fault in jai, please report it with the output of jai --plan")
+def _complaint(ending: Ending, steps: list[Step], policy: Policy, host: Host) -> JaiError:
+    """Explain a jail that did not come to its end."""
+    if ending.outcome == lib.JAI_LOST:
+        return JaiError("the jail was killed from outside")
+    if ending.outcome == lib.JAI_BAD_IMAGE:
+        message = f"the plan is not one that the core runs (step {ending.step})"
+        return JaiError(message, hint="a fault in jai: please report it with the output of jai --plan")
     from jai.explain import explain  # noqa: PLC0415 - only when something failed
 
-    raise explain(found[step] if 0 <= step < len(found) else None, value, policy, host)
+    step = steps[ending.step] if 0 <= ending.step < len(steps) else None
+    return explain(step, ending.value, policy, host)

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jai.policy import Policy
 
+PRIVATE_MODE = 0o040700  # a directory, for its owner only
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -98,15 +99,17 @@ def _directory(path: str, mode: int) -> None:
 
 def private_directory(path: str, uid: int) -> None:
     """Make or verify a directory in a place that others can write to."""
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
+    if not os.path.lexists(path):
+        os.makedirs(path, 0o700, exist_ok=True)
     stat = os.lstat(path)
-    if stat.st_mode != 0o040700 or stat.st_uid != uid:
+    if stat.st_mode != PRIVATE_MODE or stat.st_uid != uid:
         message = f"{path} is not a private directory of yours"
-        detail = f"mode {stat.st_mode & 0o7777:04o}, owner {stat.st_uid}; it must be a directory of {uid} with mode 0700"
-        raise RefusedError(message, detail=detail, hint="remove it, or choose another place with --storage DIR")
+        detail = (
+            f"its mode is {stat.st_mode & 0o7777:04o} and its owner {stat.st_uid}; wanted: 0700 and {uid}"
+        )
+        raise RefusedError(
+            message, detail=detail, hint="remove it, or choose another place with --storage DIR"
+        )
 
 
 def _new_boot(policy: Policy) -> None:

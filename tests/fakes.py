@@ -25,7 +25,12 @@ class FakeHost:
     def __init__(self, cwd: str = PROJECT, uid: int = UID) -> None:
         """Build an ordinary machine with a home, a project and a few system folders."""
         self.account = Account("ada", uid, uid, HOME, "/bin/bash")
-        self.env: dict[str, str] = {"HOME": HOME, "PATH": "/usr/bin:/bin", "TERM": "xterm", "GH_TOKEN": "secret"}
+        self.env: dict[str, str] = {
+            "HOME": HOME,
+            "PATH": "/usr/bin:/bin",
+            "TERM": "xterm",
+            "GH_TOKEN": "secret",
+        }
         self.home = HOME
         self.cwd = cwd
         self.links: dict[str, str] = {}
@@ -39,7 +44,7 @@ class FakeHost:
         self.tty = "/dev/pts/3"
         self.abi = 6
         self.things: dict[str, Found] = {}
-        for path in ("/", "/home", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/run", "/etc", "/usr"):  # noqa: S108
+        for path in ("/", "/home", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/run", "/etc", "/usr"):
             self.add(path, owner=0)
         for name in ("full", "null", "random", "tty", "urandom", "zero"):
             self.add(f"/dev/{name}", "device", owner=0)
@@ -65,7 +70,9 @@ class FakeHost:
         for _ in range(8):
             for link, target in self.links.items():
                 if path == link or path.startswith(link + "/"):
-                    path = posixpath.normpath(os.path.join(posixpath.dirname(link), target) + path[len(link) :])
+                    path = posixpath.normpath(
+                        os.path.join(posixpath.dirname(link), target) + path[len(link) :]
+                    )
                     break
             else:
                 return path
@@ -87,7 +94,9 @@ class FakeHost:
             for link, target in self.links.items():
                 if path == link or path.startswith(link + "/"):
                     found.append(link)
-                    path = posixpath.normpath(os.path.join(posixpath.dirname(link), target) + path[len(link) :])
+                    path = posixpath.normpath(
+                        os.path.join(posixpath.dirname(link), target) + path[len(link) :]
+                    )
         return tuple(found)
 
     def other_views(self, directory: str) -> tuple[str, ...]:

@@ -39,20 +39,21 @@ _jai() {
 		return
 	fi
 
-	# Bash replaces only what follows the last = or :, and quotes nothing that is not in quotes already.
+	# Bash replaces only what follows the last = or :, and quotes nothing but file names.
 	cut=
 	if [[ $typed != [\"\']* ]]; then
 		cut=${words[-1]%"${words[-1]##*[=:]}"}
 		typed=${typed##*[=:]}
 	fi
 	for word in "${found[@]}"; do
-		word=${word#"$cut"}
-		if [[ $typed != [\"\']* ]]; then
-			printf -v word %q "$word"
-			word=${word/#\\~/\~}
-		fi
-		COMPREPLY+=("$word")
+		printf -v word %q "${word#"$cut"}"
+		COMPREPLY+=("${word/#\\~/\~}")
 	done
+	if [[ $typed == [\"\']* ]]; then
+		# Only as a file name may the word go on behind a directory, without the closing quote.
+		compopt -o filenames
+		COMPREPLY=("${found[@]%/}")
+	fi
 	if [[ ${#found[@]} -eq 1 && ${found[0]} == *[/=] ]]; then compopt -o nospace; fi
 }
 complete -F _jai jai

@@ -13,7 +13,7 @@ function __jai_complete
         printf '%s\n' $found
     else if string match -qr '[$~]' -- $current
         # $HOME/x and ~user/x: fish knows what they stand for.
-        __fish_complete_path $current
+        complete -C "'' $current"
     end
 end
 

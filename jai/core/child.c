@@ -10,7 +10,7 @@
 
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
-#define SYS_landlock_restrict_self 446
+#define SYS_landlock_restrict_self  446
 #endif
 
 /* As of Landlock ABI 6; spelled out because the headers of most distributions are older. */
@@ -27,7 +27,8 @@ int op_drop(struct state *s, const struct jai_step *step)
 
 	(void)s;
 	(void)step;
-	/* A root user would regain everything at exec: no set-up of ids for root, and an empty bounding set. */
+	/* A root user would regain everything at exec: no set-up of ids for root, and an empty
+	 * bounding set. */
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0) < 0)
 		return errno;
 	for (unsigned long capability = 0;; capability++)
@@ -36,17 +37,20 @@ int op_drop(struct state *s, const struct jai_step *step)
 				break;
 			return errno;
 		}
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || syscall(SYS_capset, &header, none) < 0)
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+	    syscall(SYS_capset, &header, none) < 0)
 		return errno;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return errno;
-	/* PID 1 has the command's uid: not dumpable, it can not be traced, written to or read by it. */
+	/* PID 1 has the command's uid: not dumpable, it can not be traced, written to or read by
+	 * it. */
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? errno : 0;
 }
 
 int jai_landlock(void)
 {
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* LANDLOCK_CREATE_RULESET_VERSION */);
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
+			   1 /* LANDLOCK_CREATE_RULESET_VERSION */);
 
 	return abi < 0 ? 0 : (int)abi;
 }
@@ -118,7 +122,8 @@ int op_close(struct state *s, const struct jai_step *step)
 		for (uint32_t i = 0; i < s->kept; i++)
 			if (s->keep[i] >= first && s->keep[i] < next)
 				next = s->keep[i];
-		if (next > first && sys_close_range((unsigned int)first, (unsigned int)next - 1, CLOSE_RANGE_CLOEXEC) < 0)
+		if (next > first && sys_close_range((unsigned int)first, (unsigned int)next - 1,
+						    CLOSE_RANGE_CLOEXEC) < 0)
 			return errno;
 		if (next == UINT32_MAX)
 			return 0;

@@ -1,6 +1,6 @@
 /*
- * Reads a plan image. Nothing in it is trusted: every offset, count and number that an executor uses
- * without looking is checked here, before the first process is made.
+ * Reads a plan image. Nothing in it is trusted: every offset, count and number that an executor
+ * uses without looking is checked here, before the first process is made.
  */
 #include "plan.h"
 
@@ -75,7 +75,8 @@ _Static_assert(sizeof(struct jai_step) == 48, "a step's width");
 /* A path component that would make the path mean another place than it says. */
 static int is_dots(const char *at)
 {
-	return at[0] == '.' && (at[1] == '\0' || at[1] == '/' || (at[1] == '.' && (at[2] == '\0' || at[2] == '/')));
+	return at[0] == '.' &&
+	       (at[1] == '\0' || at[1] == '/' || (at[1] == '.' && (at[2] == '\0' || at[2] == '/')));
 }
 
 static int path_is_good(const char *path, enum path wanted)
@@ -114,7 +115,8 @@ static int step_is_good(const struct plan *plan, const struct jai_step *step)
 		return 0;
 	if (step->kind == JAI_EXEC && !strings[step->source])
 		return 0;
-	return path_is_good(strings + step->target, rule->target) && path_is_good(strings + step->source, rule->source) &&
+	return path_is_good(strings + step->target, rule->target) &&
+	       path_is_good(strings + step->source, rule->source) &&
 	       (rule->extra == FREE || path_is_good(strings + step->extra, rule->extra));
 }
 
@@ -172,10 +174,12 @@ int plan_read(struct plan *plan, const void *image, size_t size, int32_t *bad)
 
 	*plan = (struct plan){0};
 	*bad = -1;
-	if (size < sizeof(header) || size > JAI_MAX_IMAGE || (uintptr_t)image % _Alignof(struct jai_step))
+	if (size < sizeof(header) || size > JAI_MAX_IMAGE ||
+	    (uintptr_t)image % _Alignof(struct jai_step))
 		return -1;
 	memcpy(&header, image, sizeof(header));
-	if (header.magic != JAI_MAGIC || header.version != JAI_VERSION || header.size != size || header.reserved)
+	if (header.magic != JAI_MAGIC || header.version != JAI_VERSION || header.size != size ||
+	    header.reserved)
 		return -1;
 	if (header.steps == 0 || header.steps > JAI_MAX_STEPS)
 		return -1;
@@ -186,7 +190,8 @@ int plan_read(struct plan *plan, const void *image, size_t size, int32_t *bad)
 	plan->count = header.steps;
 	plan->strings = (const char *)image + steps_end;
 	plan->size = header.strings;
-	if (plan->strings[0] != '\0' || plan->strings[plan->size - 1] != '\0' || !order_is_good(plan, bad))
+	if (plan->strings[0] != '\0' || plan->strings[plan->size - 1] != '\0' ||
+	    !order_is_good(plan, bad))
 		return -1;
 	plan->argv = calloc((size_t)plan->count + 1, sizeof(char *));
 	plan->envp = calloc((size_t)plan->count + 1, sizeof(char *));

@@ -45,15 +45,15 @@ enum jai_limits {
 
 /* What a step does; the order in which a plan may use them is checked by image.c. */
 enum jai_kind {
-	JAI_LOCK = 0,	   /* target: the jail's lock file; SHARED: its overlay is shared */
-	JAI_USERNS = 1,	   /* number: uid, mode: gid; both are mapped to themselves */
-	JAI_NETNS = 2,	   /* a network with nothing but its own loopback */
-	JAI_ROOT = 3,	   /* a clone of the whole tree becomes the jail's, with flags */
-	JAI_MASK = 4,	   /* target: what the overlay shall not show, relative to source: the home */
-	JAI_OVERLAY = 5,   /* target: home; source: upper; extra: work; lower is the home itself */
-	JAI_BIND = 6,	   /* target, source */
-	JAI_TMPFS = 7,	   /* target, mode, source: size */
-	JAI_DEVPTS = 8,	   /* target */
+	JAI_LOCK = 0,	 /* target: the jail's lock file; SHARED: its overlay is shared */
+	JAI_USERNS = 1,	 /* number: uid, mode: gid; both are mapped to themselves */
+	JAI_NETNS = 2,	 /* a network with nothing but its own loopback */
+	JAI_ROOT = 3,	 /* a clone of the whole tree becomes the jail's, with flags */
+	JAI_MASK = 4,	 /* target: what the overlay shall not show, relative to source: the home */
+	JAI_OVERLAY = 5, /* target: home; source: upper; extra: work; lower is the home itself */
+	JAI_BIND = 6,	 /* target, source */
+	JAI_TMPFS = 7,	 /* target, mode, source: size */
+	JAI_DEVPTS = 8,	 /* target */
 	JAI_DIRECTORY = 9, /* target, mode */
 	JAI_FILE = 10,	   /* target, mode, source: content */
 	JAI_SYMLINK = 11,  /* target, source: what it points to */
@@ -63,14 +63,14 @@ enum jai_kind {
 	JAI_PROC = 15,	   /* target */
 	JAI_DROP = 16,	   /* no capability, no new privileges, not dumpable */
 	JAI_SPAWN = 17,	   /* the command's process goes on with the plan */
-	JAI_SCOPE = 18,	   /* Landlock: mode is the set of scopes; nothing where the kernel has none */
-	JAI_LIMIT = 19,	   /* mode: the resource, number: the limit */
-	JAI_CHDIR = 20,	   /* target, source: where else, extra: PWD=... for there */
-	JAI_KEEP = 21,	   /* number: a descriptor that stays open */
-	JAI_CLOSE = 22,	   /* every other descriptor but 0, 1, 2 is closed at exec */
-	JAI_ENV = 23,	   /* source: NAME=VALUE */
-	JAI_ARG = 24,	   /* source: the next word of the command */
-	JAI_EXEC = 25,	   /* source: the program; extra: PATH to look it up in */
+	JAI_SCOPE = 18, /* Landlock: mode is the set of scopes; nothing where the kernel has none */
+	JAI_LIMIT = 19, /* mode: the resource, number: the limit */
+	JAI_CHDIR = 20, /* target, source: where else, extra: PWD=... for there */
+	JAI_KEEP = 21,	/* number: a descriptor that stays open */
+	JAI_CLOSE = 22, /* every other descriptor but 0, 1, 2 is closed at exec */
+	JAI_ENV = 23,	/* source: NAME=VALUE */
+	JAI_ARG = 24,	/* source: the next word of the command */
+	JAI_EXEC = 25,	/* source: the program; extra: PATH to look it up in */
 	JAI_NSLIMIT = 26, /* target: a file of /proc/sys/user, number: how many the jail may make */
 	JAI_KINDS = 27
 };
@@ -89,11 +89,11 @@ enum jai_flag {
 };
 
 enum jai_outcome {
-	JAI_EXITED = 0,	  /* value: exit status */
-	JAI_SIGNALED = 1, /* value: signal */
-	JAI_FAILED = 2,	  /* a step failed; step, value: errno */
+	JAI_EXITED = 0,	   /* value: exit status */
+	JAI_SIGNALED = 1,  /* value: signal */
+	JAI_FAILED = 2,	   /* a step failed; step, value: errno */
 	JAI_BAD_IMAGE = 3, /* the image is not one; step: the first bad step or -1 */
-	JAI_LOST = 4	  /* the jail ended without a word (killed from outside) */
+	JAI_LOST = 4	   /* the jail ended without a word (killed from outside) */
 };
 
 struct jai_result {
@@ -115,7 +115,8 @@ void jai_die(int signal);
 /* The type of the file system that holds path (statfs f_type), or -errno. */
 int64_t jai_fstype(const char *path);
 
-/* 1 if there is no symbolic link in a normalised absolute path, as far as it exists; else, or in doubt, 0. */
+/* 1 if there is no symbolic link in a normalised absolute path, as far as it exists; else, or in
+ * doubt, 0. */
 int jai_is_real(const char *path);
 
 /* The Landlock ABI of this kernel, 0 where there is none. */

@@ -30,7 +30,8 @@ static int open_source(const struct jai_step *step, const char *path, uint64_t f
 static int open_inside(const struct state *s, const char *path, uint64_t flags)
 {
 	/* Every target is absolute; "." stands for the root itself. */
-	return sys_openat2(s->root, path[1] ? path + 1 : ".", O_PATH | flags, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
+	return sys_openat2(s->root, path[1] ? path + 1 : ".", O_PATH | flags,
+			   RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
 }
 
 /* Opens the directory that holds path inside and points *name at the last component. */
@@ -122,8 +123,10 @@ static int attach(const struct state *s, const struct jai_step *step, int mount)
 
 static uint64_t mount_attributes(uint32_t flags)
 {
-	return (flags & JAI_RDONLY ? MOUNT_ATTR_RDONLY : 0) | (flags & JAI_NOSUID ? MOUNT_ATTR_NOSUID : 0) |
-	       (flags & JAI_NODEV ? MOUNT_ATTR_NODEV : 0) | (flags & JAI_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
+	return (flags & JAI_RDONLY ? MOUNT_ATTR_RDONLY : 0) |
+	       (flags & JAI_NOSUID ? MOUNT_ATTR_NOSUID : 0) |
+	       (flags & JAI_NODEV ? MOUNT_ATTR_NODEV : 0) |
+	       (flags & JAI_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
 }
 
 int op_root(struct state *s, const struct jai_step *step)
@@ -157,14 +160,16 @@ static int start_mask_layer(struct state *s, const struct jai_step *step)
 	auto_fd mount = -1;
 	auto_fd fs = sys_fsopen("tmpfs");
 
-	s->lower = sys_openat2(AT_FDCWD, text(s, step->source), O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	s->lower = sys_openat2(AT_FDCWD, text(s, step->source), O_PATH | O_DIRECTORY,
+			       RESOLVE_NO_SYMLINKS);
 	if (s->lower < 0 || fs < 0)
 		return -1;
 	if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755") < 0 ||
 	    sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
 		return -1;
 	mount = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	/* A layer must be attached when the overlay is made; /proc of the jail is covered later anyway. */
+	/* A layer must be attached when the overlay is made; /proc of the jail is covered later
+	 * anyway. */
 	place = open_inside(s, "/proc", O_DIRECTORY);
 	if (mount < 0 || place < 0 || sys_move_mount(mount, place) < 0)
 		return -1;
@@ -224,7 +229,8 @@ int op_mask(struct state *s, const struct jai_step *step)
 
 		if (slash)
 			*slash = '\0';
-		/* What we may not look into, the command may not either; it is left out as a whole. */
+		/* What we may not look into, the command may not either; it is left out as a whole.
+		 */
 		missing = fstatat(real, name, &stat, AT_SYMLINK_NOFOLLOW) < 0;
 		if (missing && errno != ENOENT && errno != EACCES)
 			return errno;
@@ -270,8 +276,10 @@ static int configure_overlay(int fs, const struct state *s, int lower, int upper
 static int make_overlay(struct state *s, const struct jai_step *step)
 {
 	auto_fd lower = open_source(step, text(s, step->target), O_DIRECTORY);
-	auto_fd upper = sys_openat2(AT_FDCWD, text(s, step->source), O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
-	auto_fd work = sys_openat2(AT_FDCWD, text(s, step->extra), O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	auto_fd upper = sys_openat2(AT_FDCWD, text(s, step->source), O_PATH | O_DIRECTORY,
+				    RESOLVE_NO_SYMLINKS);
+	auto_fd work = sys_openat2(AT_FDCWD, text(s, step->extra), O_PATH | O_DIRECTORY,
+				   RESOLVE_NO_SYMLINKS);
 	auto_fd fs = -1;
 	char path[40];
 
@@ -287,7 +295,8 @@ static int make_overlay(struct state *s, const struct jai_step *step)
 		close(steal_fd(&s->masks));
 		close(steal_fd(&s->lower));
 	}
-	return sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (unsigned int)mount_attributes(step->flags));
+	return sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				       (unsigned int)mount_attributes(step->flags));
 }
 
 int op_overlay(struct state *s, const struct jai_step *step)
@@ -309,10 +318,12 @@ int op_bind(struct state *s, const struct jai_step *step)
 	if (source < 0)
 		return errno;
 	tree = sys_open_tree(source, "",
-			     AT_EMPTY_PATH | OPEN_TREE_CLONE | (step->flags & JAI_RECURSIVE ? AT_RECURSIVE : 0));
+			     AT_EMPTY_PATH | OPEN_TREE_CLONE |
+				     (step->flags & JAI_RECURSIVE ? AT_RECURSIVE : 0));
 	if (tree < 0)
 		return errno;
-	/* What is mounted below a grant is not granted: all read-only first, then the top as asked. */
+	/* What is mounted below a grant is not granted: all read-only first, then the top as asked.
+	 */
 	if (step->flags & JAI_RECURSIVE) {
 		attr.attr_set = wanted | MOUNT_ATTR_RDONLY;
 		if (sys_mount_setattr(tree, AT_RECURSIVE, &attr) < 0)
@@ -376,7 +387,9 @@ int op_directory(struct state *s, const struct jai_step *step)
 
 int op_file(struct state *s, const struct jai_step *step)
 {
-	return make_file(s, text(s, step->target), step->mode & 07777, text(s, step->source)) < 0 ? errno : 0;
+	return make_file(s, text(s, step->target), step->mode & 07777, text(s, step->source)) < 0
+		       ? errno
+		       : 0;
 }
 
 int op_symlink(struct state *s, const struct jai_step *step)

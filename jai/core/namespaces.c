@@ -6,8 +6,8 @@
  *   byte 0: a run is starting or leaving (exclusive; short)
  *   byte 1: a keeper lives (shared; as long as the keeper)
  *   byte 2: a keeper lives that has the jail's overlay (the same)
- * F_GETLK on byte 2 names a keeper whose overlay can be joined.  The content is the overlay's key; it
- * is only believed while such a keeper lives, and written by the one that mounts the overlay.
+ * F_GETLK on byte 2 names a keeper whose overlay can be joined.  The content is the overlay's key;
+ * it is only believed while such a keeper lives, and written by the one that mounts the overlay.
  *
  * A process loses its record locks when it closes any descriptor of the file: the keeper opens it
  * once and never closes it.
@@ -34,7 +34,8 @@ static int lock_byte(int fd, int command, short type, off_t byte)
 		return result;
 	if (lock.l_pid > 0)
 		return lock.l_pid;
-	/* Held from a PID namespace that we can not see into: another container on the same storage. */
+	/* Held from a PID namespace that we can not see into: another container on the same
+	 * storage. */
 	errno = EXDEV;
 	return -1;
 }
@@ -72,7 +73,8 @@ static uint64_t overlay_key(const struct plan *plan)
 	return key;
 }
 
-/* Finds a living keeper and takes hold of its overlay: 0, or an errno; s->holder says if there is one. */
+/* Finds a living keeper and takes hold of its overlay: 0, or an errno; s->holder says if there is
+ * one. */
 static int find_holder(struct state *s)
 {
 	uint64_t key = 0;
@@ -87,7 +89,8 @@ static int find_holder(struct state *s)
 			return 0;
 		close_fd(&pidfd);
 		pidfd = sys_pidfd_open(pid);
-		/* Only when it still holds the lock is the descriptor the keeper's, not a later process's. */
+		/* Only when it still holds the lock is the descriptor the keeper's, not a later
+		 * process's. */
 		if (pidfd >= 0 && lock_byte(s->lock, F_GETLK, F_WRLCK, BYTE_OVERLAY) == pid)
 			break;
 		if (pidfd < 0 && errno != ESRCH)
@@ -115,7 +118,8 @@ int op_lock(struct state *s, const struct jai_step *step)
 {
 	int error = 0;
 
-	s->lock = sys_openat2(AT_FDCWD, text(s, step->target), O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS);
+	s->lock = sys_openat2(AT_FDCWD, text(s, step->target), O_RDWR | O_NOCTTY,
+			      RESOLVE_NO_SYMLINKS);
 	if (s->lock < 0 || move_away(&s->lock) < 0)
 		return errno;
 	if (lock_byte(s->lock, F_SETLKW, F_WRLCK, BYTE_START) < 0)
@@ -137,16 +141,18 @@ int publish_jail(struct state *s)
 {
 	if (s->home_fd >= 0 && s->home_fd != HOME_FD && dup3(s->home_fd, HOME_FD, O_CLOEXEC) < 0)
 		return errno;
-	if (s->home_fd >= 0 && pwrite(s->lock, &s->key, sizeof(s->key), 0) != (ssize_t)sizeof(s->key))
+	if (s->home_fd >= 0 &&
+	    pwrite(s->lock, &s->key, sizeof(s->key), 0) != (ssize_t)sizeof(s->key))
 		return errno;
 	return lock_byte(s->lock, F_SETLKW, F_UNLCK, BYTE_START) < 0 ? errno : 0;
 }
 
 /*
- * Unmounting an overlay syncs the whole upper file system.  Nobody waits for that: the parent has left,
- * and it is done in two parts.  First the sync, while a run that starts can still join us; then, when
- * nearly nothing is left to be written, the unmounting under the start lock.  So no run ever mounts
- * the overlay while another mount of the same upper directory is still being taken down.
+ * Unmounting an overlay syncs the whole upper file system.  Nobody waits for that: the parent has
+ * left, and it is done in two parts.  First the sync, while a run that starts can still join us;
+ * then, when nearly nothing is left to be written, the unmounting under the start lock.  So no run
+ * ever mounts the overlay while another mount of the same upper directory is still being taken
+ * down.
  */
 void leave_jail(struct state *s)
 {
@@ -164,7 +170,8 @@ void leave_jail(struct state *s)
 	close(HOME_FD);
 	for (uint32_t i = 0; i < s->plan.count; i++)
 		if (s->plan.steps[i].kind == JAI_OVERLAY)
-			(void)sys_umount2(text(s, s->plan.steps[i].target), MNT_DETACH | UMOUNT_NOFOLLOW);
+			(void)sys_umount2(text(s, s->plan.steps[i].target),
+					  MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
 static int write_file(const char *path, const char *content)
@@ -203,8 +210,8 @@ static int mount_namespace(void)
 }
 
 /*
- * An overlay remembers what it has once not found.  A run that starts shall see the home as it is now,
- * and reconfiguring, even to the same, lets go of every remembered name that is not in use.
+ * An overlay remembers what it has once not found.  A run that starts shall see the home as it is
+ * now, and reconfiguring, even to the same, lets go of every remembered name that is not in use.
  */
 static int refresh(int mount)
 {
@@ -214,8 +221,8 @@ static int refresh(int mount)
 }
 
 /*
- * A mount can be cloned only from inside its own namespace: go there, take it, come back.  That must
- * happen before a new root is stacked on "/", because setns follows what is mounted there.
+ * A mount can be cloned only from inside its own namespace: go there, take it, come back.  That
+ * must happen before a new root is stacked on "/", because setns follows what is mounted there.
  */
 static int join_overlay(struct state *s)
 {

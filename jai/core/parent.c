@@ -1,4 +1,5 @@
-/* Before clone: the parent, which the user started, watches over the jail and ends as the command ended. */
+/* Before clone: the parent, which the user started, watches over the jail and ends as the command
+ * ended. */
 #include "plan.h"
 
 #include <poll.h>
@@ -95,7 +96,8 @@ static int take_report(struct parent *p)
 	case REPORT_EXITED:
 	case REPORT_SIGNALED:
 		if (p->result->outcome != JAI_FAILED) {
-			p->result->outcome = report.kind == REPORT_EXITED ? JAI_EXITED : JAI_SIGNALED;
+			p->result->outcome =
+				report.kind == REPORT_EXITED ? JAI_EXITED : JAI_SIGNALED;
 			p->result->value = report.value;
 		}
 		return 1;
@@ -105,7 +107,8 @@ static int take_report(struct parent *p)
 
 static void watch(struct parent *p)
 {
-	struct pollfd polled[] = {{.fd = p->report, .events = POLLIN}, {.fd = p->signals, .events = POLLIN}};
+	struct pollfd polled[] = {{.fd = p->report, .events = POLLIN},
+				  {.fd = p->signals, .events = POLLIN}};
 
 	for (;;) {
 		if (poll(polled, 2, -1) < 0)
@@ -189,7 +192,9 @@ static int start(struct state *s, struct parent *p)
 	sigprocmask(SIG_SETMASK, &all, &s->mask);
 	p->mask = s->mask;
 	p->signals = signalfd(-1, &all, SFD_CLOEXEC);
-	pid = p->signals < 0 || move_away(&s->report) < 0 || move_away(&s->control) < 0 ? -1 : sys_clone3(0, 0, &p->keeper);
+	pid = p->signals < 0 || move_away(&s->report) < 0 || move_away(&s->control) < 0
+		      ? -1
+		      : sys_clone3(0, 0, &p->keeper);
 	if (pid == 0) {
 		close(p->report);
 		close(p->control);
@@ -202,8 +207,15 @@ static int start(struct state *s, struct parent *p)
 
 void jai_run(const void *image, size_t size, struct jai_result *result)
 {
-	struct state s = {.holder = -1, .joined_fd = -1, .home_fd = -1, .root = -1, .lower = -1, .masks = -1, .lock = -1};
-	struct parent p = {.report = -1, .control = -1, .signals = -1, .keeper = -1, .result = result};
+	struct state s = {.holder = -1,
+			  .joined_fd = -1,
+			  .home_fd = -1,
+			  .root = -1,
+			  .lower = -1,
+			  .masks = -1,
+			  .lock = -1};
+	struct parent p = {
+		.report = -1, .control = -1, .signals = -1, .keeper = -1, .result = result};
 
 	*result = (struct jai_result){.outcome = JAI_LOST, .step = -1};
 	if (plan_read(&s.plan, image, size, &result->step) < 0) {

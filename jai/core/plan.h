@@ -23,17 +23,17 @@ struct plan {
 /* What the processes of the jail carry along from step to step. */
 struct state {
 	struct plan plan;
-	uint32_t step;	/* the step that is being executed */
-	int report;	/* to the parent: struct report */
-	int control;	/* from the parent: signal numbers; end of file: the parent is gone */
-	int lock;	/* the jail's lock file, held by the keeper */
-	int holder;	/* pidfd of a keeper whose overlay we join, or -1 */
-	int joined_fd;	/* that keeper's overlay */
-	int home_fd;	/* our mount of the overlay, or -1; in the keeper also HOME_FD */
-	int root;	/* the jail's root */
-	int lower;	/* the real home, while masks are made */
-	int masks;	/* the layer of whiteouts, while it is made */
-	uint64_t key;	/* what runs must have in common to share an overlay */
+	uint32_t step; /* the step that is being executed */
+	int report;    /* to the parent: struct report */
+	int control;   /* from the parent: signal numbers; end of file: the parent is gone */
+	int lock;      /* the jail's lock file, held by the keeper */
+	int holder;    /* pidfd of a keeper whose overlay we join, or -1 */
+	int joined_fd; /* that keeper's overlay */
+	int home_fd;   /* our mount of the overlay, or -1; in the keeper also HOME_FD */
+	int root;      /* the jail's root */
+	int lower;     /* the real home, while masks are made */
+	int masks;     /* the layer of whiteouts, while it is made */
+	uint64_t key;  /* what runs must have in common to share an overlay */
 	uint64_t keep[JAI_MAX_KEPT];
 	uint32_t kept;
 	pid_t command;
@@ -45,7 +45,15 @@ struct state {
 };
 
 /* What travels to the parent. Smaller than PIPE_BUF, so each arrives whole. */
-enum report_kind { REPORT_STARTED, REPORT_FAILED, REPORT_STOPPED, REPORT_CONTINUED, REPORT_EXITED, REPORT_SIGNALED, REPORT_MOVED };
+enum report_kind {
+	REPORT_STARTED,
+	REPORT_FAILED,
+	REPORT_STOPPED,
+	REPORT_CONTINUED,
+	REPORT_EXITED,
+	REPORT_SIGNALED,
+	REPORT_MOVED
+};
 
 struct report {
 	int32_t kind;
@@ -53,7 +61,8 @@ struct report {
 	int32_t value;
 };
 
-/* image.c: 0, or -1 with the first bad step in *bad. plan_free releases what plan_read allocated. */
+/* image.c: 0, or -1 with the first bad step in *bad. plan_free releases what plan_read allocated.
+ */
 int plan_read(struct plan *plan, const void *image, size_t size, int32_t *bad);
 void plan_free(struct plan *plan);
 
@@ -62,7 +71,8 @@ static inline const char *text(const struct state *s, uint32_t offset)
 	return s->plan.strings + offset;
 }
 
-/* steps.c: runs the plan from the current step on; comes back only when a step failed, which it has reported. */
+/* steps.c: runs the plan from the current step on; comes back only when a step failed, which it has
+ * reported. */
 void execute(struct state *s);
 void report(const struct state *s, int kind, int step, int value);
 
@@ -70,7 +80,8 @@ void report(const struct state *s, int kind, int step, int value);
 typedef int executor(struct state *s, const struct jai_step *step);
 
 executor op_lock, op_userns, op_netns, op_nslimit, op_pivot;
-executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file, op_symlink, op_seal, op_proc;
+executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file,
+	op_symlink, op_seal, op_proc;
 executor op_init, op_spawn;
 executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
 

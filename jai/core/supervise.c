@@ -8,8 +8,8 @@
  *   init     PID 1 inside: no capability, can not be traced; reaps, and kills all at the end
  *   command  what was asked for
  *
- * Each dies with the one above it.  The command stays in the caller's process group, so the terminal
- * and the shell's job control see it as they would without jai.
+ * Each dies with the one above it.  The command stays in the caller's process group, so the
+ * terminal and the shell's job control see it as they would without jai.
  */
 #include "plan.h"
 
@@ -43,7 +43,8 @@ static void close_all_but(const int *keep, int count)
 		unsigned int next = UINT32_MAX;
 
 		for (int i = 0; i < count; i++)
-			if (keep[i] >= 0 && (unsigned int)keep[i] >= first && (unsigned int)keep[i] < next)
+			if (keep[i] >= 0 && (unsigned int)keep[i] >= first &&
+			    (unsigned int)keep[i] < next)
 				next = (unsigned int)keep[i];
 		if (next > first)
 			sys_close_range(first, next - 1, 0);
@@ -119,7 +120,8 @@ static void reap(struct state *s)
 {
 	siginfo_t info = {0};
 
-	while (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) == 0 && info.si_pid) {
+	while (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) == 0 &&
+	       info.si_pid) {
 		int ours = info.si_pid == s->command;
 
 		if (ours && info.si_code == CLD_STOPPED)
@@ -128,7 +130,8 @@ static void reap(struct state *s)
 			report(s, REPORT_CONTINUED, 0, 0);
 		else if (ours) {
 			end_all();
-			report(s, info.si_code == CLD_EXITED ? REPORT_EXITED : REPORT_SIGNALED, 0, info.si_status);
+			report(s, info.si_code == CLD_EXITED ? REPORT_EXITED : REPORT_SIGNALED, 0,
+			       info.si_status);
 			_exit(0);
 		}
 		info = (siginfo_t){0};

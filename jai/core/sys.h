@@ -48,7 +48,8 @@ static inline int sys_move_mount(int mount, int at)
 
 static inline int sys_mount_setattr(int mount, unsigned int flags, const struct mount_attr *attr)
 {
-	return (int)syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | flags, attr, sizeof(*attr));
+	return (int)syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | flags, attr,
+			    sizeof(*attr));
 }
 
 static inline int sys_fsopen(const char *type)

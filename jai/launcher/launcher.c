@@ -1,13 +1,14 @@
 /*
  * The command `jai`, in two roles.
  *
- * Typed by a user it starts the front end with the interpreter that it was installed for, isolated.  An
- * installer writes the interpreter into the first line of the script beside us, but drops its options;
- * without -I and -S Python would obey PYTHONPATH and friends and run whatever `site` finds.
+ * Typed by a user it starts the front end with the interpreter that it was installed for, isolated.
+ * An installer writes the interpreter into the first line of the script beside us, but drops its
+ * options; without -I and -S Python would obey PYTHONPATH and friends and run whatever `site`
+ * finds.
  *
- * The front end decides and hands back a plan image: JAI_IMAGE names its descriptor.  We run it, so no
- * interpreter stays in memory beside the command.  When a step fails the front end is asked for the words:
- * JAI_FAILED tells it which.
+ * The front end decides and hands back a plan image: JAI_IMAGE names its descriptor.  We run it, so
+ * no interpreter stays in memory beside the command.  When a step fails the front end is asked for
+ * the words: JAI_FAILED tells it which.
  */
 #include "jai.h"
 
@@ -71,7 +72,8 @@ static int read_interpreter(const char *script, char *line, int size)
 	return 0;
 }
 
-/* A closed standard descriptor becomes /dev/null: whatever is opened next must not take its place. */
+/* A closed standard descriptor becomes /dev/null: whatever is opened next must not take its place.
+ */
 static int open_standard(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
@@ -112,7 +114,8 @@ static void remember_signals(void)
 	for (size_t i = 0; i < 2; i++) {
 		struct sigaction action;
 
-		if (sigaction(changed_by_python[i], NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+		if (sigaction(changed_by_python[i], NULL, &action) == 0 &&
+		    action.sa_handler == SIG_IGN)
 			strcat(ignored, i ? "x" : "p");
 	}
 	if (ignored[0])
@@ -126,10 +129,12 @@ static void restore_signals(void)
 	const char *ignored = getenv("JAI_IGNORED");
 
 	for (size_t i = 0; i < 2; i++)
-		signal(changed_by_python[i], ignored && strchr(ignored, i ? 'x' : 'p') ? SIG_IGN : SIG_DFL);
+		signal(changed_by_python[i],
+		       ignored && strchr(ignored, i ? 'x' : 'p') ? SIG_IGN : SIG_DFL);
 }
 
-/* Runs the image behind a descriptor and ends as the command ended, or asks the front end to explain. */
+/* Runs the image behind a descriptor and ends as the command ended, or asks the front end to
+ * explain. */
 static int run_image(int fd, int argc, char **argv)
 {
 	struct jai_result result;
@@ -146,7 +151,9 @@ static int run_image(int fd, int argc, char **argv)
 	restore_signals();
 	jai_run(image, (size_t)stat.st_size, &result);
 	if (result.moved)
-		fputs("jai: the current directory was not in the jail; the command started in the home\n", stderr);
+		fputs("jai: the current directory was not in the jail; the command started in the "
+		      "home\n",
+		      stderr);
 	if (result.outcome == JAI_EXITED)
 		return result.value;
 	if (result.outcome == JAI_SIGNALED) {
@@ -172,6 +179,7 @@ int main(int argc, char **argv)
 	if (open_standard() < 0)
 		return fail("/dev/null");
 	unsetenv("JAI_FAILED");
+	unsetenv("JAI_ATTEMPTS");
 	remember_signals();
 	return start_front_end(argc, argv);
 }

@@ -10,7 +10,17 @@ from __future__ import annotations
 import os
 
 from jai.errors import JaiError
-from jai.options import ALL_WORDS, BY_NAME, BY_SHORT, LIMITS, NO_WORDS, OPTIONS, SUFFIXES, Option, split_suffix
+from jai.options import (
+    ALL_WORDS,
+    BY_NAME,
+    BY_SHORT,
+    LIMITS,
+    NO_WORDS,
+    OPTIONS,
+    SUFFIXES,
+    Option,
+    split_suffix,
+)
 from jai.record import Record
 
 TYPE_CHECKING = False
@@ -55,8 +65,11 @@ def completions(words: Sequence[str]) -> list[str]:
     place = _place(before)
     if 0 <= place.command < len(before):
         return [f"{COMMAND}{place.command}"]
-    found = sorted(set(_candidates(place, word)))
-    return [each for each in found if each.startswith(word) and not any(char < " " or char == "\x7f" for char in each)]
+    return sorted({each for each in _candidates(place, word) if each.startswith(word) and _fits_a_line(each)})
+
+
+def _fits_a_line(word: str) -> bool:
+    return not any(char < " " or char == "\x7f" for char in word)
 
 
 def _place(before: Sequence[str]) -> Place:
@@ -152,11 +165,11 @@ def _confs(word: str, place: Place) -> Iterable[str]:
     if "/" in word or word.startswith("~"):
         return _paths(word, place)
     config, _, _ = _directories(place)
-    hidden = word.startswith(".")
+    endings = ("",) if word.startswith(".") else (".conf",)
     return (
         entry.name
         for entry in _entries(config)
-        if (entry.name.endswith(".conf") or (hidden and entry.name.startswith("."))) and os.path.isfile(entry.path)
+        if entry.name.endswith(endings) and os.path.isfile(entry.path)
     )
 
 
@@ -223,7 +236,7 @@ SOURCES: dict[str, Callable[[str, Place], Iterable[str]]] = {
 
 
 def _directories(place: Place) -> tuple[str, str, str]:
-    """Give the configuration directory, the storage directory and the home, as the words so far choose them."""
+    """Give the configuration directory, the storage directory and the home that the words so far choose."""
     from jai.argv import parse_argv  # noqa: PLC0415 - most completions need no file
     from jai.conf import read_file  # noqa: PLC0415
     from jai.host import Host  # noqa: PLC0415

@@ -31,7 +31,9 @@ def write_defaults(settings: Settings, *, tell: bool) -> int:
     except OSError as error:
         message = f"the configuration can not be written to {settings.config_dir}"
         detail = f"{os.fsdecode(error.filename or '')}: {error.strerror}"
-        raise HostError(message, detail=detail, hint="set JAI_CONFIG_DIR or --storage to a directory of yours") from None
+        raise HostError(
+            message, detail=detail, hint="set JAI_CONFIG_DIR or --storage to a directory of yours"
+        ) from None
     return 0
 
 

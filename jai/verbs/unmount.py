@@ -14,6 +14,8 @@ from jai.store import layout, local_state, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from jai.host import Host
     from jai.settings import Settings
     from jai.store import Layout
@@ -35,7 +37,7 @@ class JailLock:
         """Open the lock file; nothing is locked yet."""
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
-    def __enter__(self) -> JailLock:
+    def __enter__(self) -> Self:
         """Wait for runs that are starting or leaving."""
         fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, STARTING)
         return self
@@ -133,10 +135,14 @@ def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
     if os.path.lexists(local):
         private_directory(local, host.account.uid)
     states = (host.real(settings.storage), local)
-    found = [(state, name) for state in states for name in _jails(state) if everything or name == settings.jail]
+    found = [
+        (state, name) for state in states for name in _jails(state) if everything or name == settings.jail
+    ]
     deadline = time.monotonic() + PATIENCE
     while True:
-        running = {name: pids for state, name in found if (pids := _running(layout(settings.storage, state, name)))}
+        running = {
+            name: pids for state, name in found if (pids := _running(layout(settings.storage, state, name)))
+        }
         if not running or time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -157,7 +163,9 @@ def _jails(state: str) -> list[str]:
     except OSError:
         return []
     endings = (".work", ".tmp")
-    return sorted({name.rsplit(".", 1)[0] for name in names if name.endswith(endings) and not name.startswith(".")})
+    return sorted(
+        {name.rsplit(".", 1)[0] for name in names if name.endswith(endings) and not name.startswith(".")}
+    )
 
 
 def _running(paths: Layout) -> list[int]:

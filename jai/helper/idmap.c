@@ -1,0 +1,307 @@
+/*
+ * The privileged helper (cap_sys_admin, cap_setuid, cap_setgid); idmap.h says what it is told and
+ * answers. It is given no path, reads no configuration but /etc/subuid and /etc/subgid, executes
+ * nothing, and mounts nothing where anybody else could see it.
+ */
+#include "idmap.h"
+#include "sys.h"
+
+#include <linux/capability.h>
+#include <linux/nsfs.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define CAPS (1U << CAP_SYS_ADMIN | 1U << CAP_SETUID | 1U << CAP_SETGID)
+
+/* Descriptors with a place of their own; it is /dev/null while there is nothing else. */
+enum { SOCKET = 0, NOTHING = 1, MAP = 3, RESULT = 4 };
+
+static struct {
+	uint32_t uid, gid, pid, strict_uid, strict_gid, has_map;
+} caller;
+
+/* Reads a plain decimal number: what comes behind it, or NULL. */
+static const char *take_number(const char *at, uint32_t *number)
+{
+	const char *start = at;
+	uint64_t value = 0;
+
+	for (; *at >= '0' && *at <= '9' && value <= UINT32_MAX; at++)
+		value = value * 10 + (uint64_t)(*at - '0');
+	*number = (uint32_t)value;
+	return at == start || (*start == '0' && at > start + 1) || value > UINT32_MAX ? NULL : at;
+}
+
+/* Finds the first id of the first range of `owner`, whose own id is `own`: 0 or an errno. */
+static int parse_ranges(const char *text, uint32_t owner, uint32_t own, uint32_t *id)
+{
+	for (; *text; text = strchrnul(text, '\n'), text += *text == '\n') {
+		uint32_t uid, first = 0, count = 0;
+		const char *at = take_number(text, &uid);
+
+		if (!at || uid != owner || (*at != ':' && *at != '\n' && *at))
+			continue;
+		if (*at != ':' || !(at = take_number(at + 1, &first)) || *at != ':' ||
+		    !(at = take_number(at + 1, &count)) || (*at != '\n' && *at))
+			return EBADMSG;
+		if (!count)
+			continue;
+		/* The last id of all is "none" to the kernel: no range may reach it, or wrap
+		 * around. */
+		if (first < 1000 || first == own || count > UINT32_MAX - first)
+			return EBADMSG;
+		*id = first;
+		return 0;
+	}
+	return ENOENT;
+}
+
+static int find_id(const char *path, uint32_t own, uint32_t *id)
+{
+	static char text[(1 << 20) + 1];
+	struct stat stat;
+	ssize_t size = 0;
+	auto_fd fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &stat) < 0)
+		return errno == ELOOP ? EBADMSG : errno;
+	if (!S_ISREG(stat.st_mode) || stat.st_uid != 0 || (stat.st_mode & (S_IWGRP | S_IWOTH)) ||
+	    (size = read(fd, text, sizeof(text))) != stat.st_size || size == sizeof(text) ||
+	    memchr(text, '\0', (size_t)size))
+		return EBADMSG;
+	text[size] = '\0';
+	return parse_ranges(text, caller.uid, own, id);
+}
+
+static int write_text(int proc, const char *name, const char *text)
+{
+	auto_fd fd = openat(proc, name, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : 0;
+}
+
+/* The user namespace of a process: inside it, the strict ids are called uid and gid. */
+static int write_maps(int proc, uint32_t uid, uint32_t gid)
+{
+	char uids[32], gids[32];
+
+	snprintf(uids, sizeof(uids), "%u %u 1\n", uid, caller.strict_uid);
+	snprintf(gids, sizeof(gids), "%u %u 1\n", gid, caller.strict_gid);
+	return write_text(proc, "uid_map", uids) ?: write_text(proc, "gid_map", gids);
+}
+
+/*
+ * Safe because: the id is one that the administrator gave the caller, and the namespace the
+ * caller's own, directly below ours; its map is written once.  A process that moves on meanwhile
+ * gets an error, or what the caller itself had mapped to that number.  As with newgidmap(1)
+ * setgroups stays allowed: a jail has to leave the caller's groups.
+ */
+static int serve_identity(uint32_t inside)
+{
+	char path[32];
+	struct stat our, up;
+	auto_fd proc = -1, ns = -1, parent = -1;
+	uid_t owner;
+
+	snprintf(path, sizeof(path), "/proc/%u", caller.pid);
+	if ((proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 ||
+	    (ns = openat(proc, "ns/user", O_RDONLY | O_CLOEXEC)) < 0 ||
+	    (parent = ioctl(ns, NS_GET_PARENT)) < 0 || ioctl(ns, NS_GET_OWNER_UID, &owner) < 0 ||
+	    fstat(parent, &up) < 0 || stat("/proc/self/ns/user", &our) < 0)
+		return errno;
+	if (owner != caller.uid || up.st_dev != our.st_dev || up.st_ino != our.st_ino)
+		return EPERM;
+	return write_maps(proc, inside, inside) < 0 ? errno : 0;
+}
+
+/* A child, which shares our descriptors, leaves what it makes at a place and exits with an errno.
+ */
+static int in_child(int (*make)(int), int fd, int place)
+{
+	pid_t child = sys_clone3(CLONE_FILES, SIGCHLD, NULL);
+	int status;
+
+	if (child == 0) {
+		fd = make(fd);
+		_exit(fd < 0 || dup3(fd, place, O_CLOEXEC) < 0 || close(fd) < 0 ? errno : 0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
+/*
+ * The user namespace of an id-mapped mount.  Whoever could write another map, with root in it,
+ * would make files of root's.  So its process is not the caller's, who could trace it, but the
+ * strict id's, and it maps nothing but itself, which needs no privilege.
+ */
+static int make_map(int unused)
+{
+	const uint32_t uid = caller.strict_uid, gid = caller.strict_gid;
+	auto_fd proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	(void)unused;
+	/* What lies in /proc/self is root's unless a process is dumpable. */
+	if (proc < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ||
+	    unshare(CLONE_NEWUSER) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0 ||
+	    write_text(proc, "setgroups", "deny") < 0 ||
+	    write_maps(proc, caller.uid, caller.gid) < 0)
+		return -1;
+	return openat(proc, "ns/user", O_RDONLY | O_CLOEXEC);
+}
+
+/*
+ * Whoever has a mount may loosen its attributes, unless they are locked: as in the copy of a mount
+ * namespace for another user namespace, nowhere else.  So it goes through two that nobody else is
+ * in.
+ */
+static int lock_attributes(int mount)
+{
+	struct stat stat;
+	const char *at = fstat(mount, &stat) < 0 || S_ISDIR(stat.st_mode) ? "/proc" : "/dev/null";
+	auto_fd place = -1;
+
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    (place = open(at, O_PATH | O_CLOEXEC)) < 0 || sys_move_mount(mount, place) < 0 ||
+	    unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return -1;
+	return sys_open_tree(AT_FDCWD, at, OPEN_TREE_CLONE);
+}
+
+/*
+ * Safe because: the caller owns the directory or file.  A device or set-uid program is none in its
+ * mount, what was read-only stays so (locked), nothing spreads to other mounts (private), the
+ * kernel refuses what is not in our mount namespace.  What is mounted below is left out; what that
+ * hides is in the caller's own directory, and each file still asks for the rights to it.
+ */
+static int serve_clone(int fd, uint64_t map)
+{
+	const uint64_t set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | map;
+	const struct mount_attr attr = {set, 0, MS_PRIVATE, map ? MAP : 0};
+	struct stat stat;
+	auto_fd mount = -1;
+
+	if (fstat(fd, &stat) < 0)
+		return errno;
+	if (!S_ISDIR(stat.st_mode) && !(map && S_ISREG(stat.st_mode)))
+		return ENOTDIR;
+	if (stat.st_uid != caller.uid)
+		return EACCES;
+	mount = sys_open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	if (mount < 0 || sys_mount_setattr(mount, 0, &attr) < 0)
+		return errno;
+	return in_child(lock_attributes, mount, RESULT);
+}
+
+/*
+ * Safe because: it is a clone as above in which the caller's strict id stands for the caller, who
+ * could do all that itself.  Every other id has no place in the map: nobody can write to a file
+ * of such an id, nor give it one.  The kernel refuses a mount that is mapped already.
+ */
+static int serve_mount(int fd)
+{
+	int error = caller.has_map ? 0 : in_child(make_map, -1, MAP);
+
+	caller.has_map = !error;
+	return error ?: serve_clone(fd, MOUNT_ATTR_IDMAP);
+}
+
+/* Is it a request?  Otherwise we end, which also closes what came with it. */
+static bool is_request(struct msghdr *message, struct idmap_request *r, ssize_t size, int *fd)
+{
+	struct cmsghdr *control = CMSG_FIRSTHDR(message);
+
+	if (size != sizeof(*r) || (message->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
+	    r->magic != IDMAP_MAGIC || r->version != IDMAP_VERSION)
+		return false;
+	if (r->verb == IDMAP_IDENTITY)
+		return !control && r->inside >= 1 && r->inside <= 1U << 31;
+	if ((r->verb != IDMAP_MOUNT && r->verb != IDMAP_CLONE) || r->inside || !control ||
+	    control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS ||
+	    control->cmsg_len != CMSG_LEN(sizeof(int)) || CMSG_NXTHDR(message, control))
+		return false;
+	*fd = *(int *)(void *)CMSG_DATA(control);
+	return true;
+}
+
+/* Takes one request and answers it: false when there is nothing more to be served. */
+static bool serve(void)
+{
+	/* Room for two descriptors, so that a second one is seen. */
+	char control[CMSG_SPACE(2 * sizeof(int))] __attribute__((aligned(8)));
+	struct idmap_request r;
+	struct idmap_answer answer;
+	struct iovec part = {&r, sizeof(r)};
+	struct msghdr message = {NULL, 0, &part, 1, control, sizeof(control), 0};
+	auto_fd fd = -1;
+	int error = 0;
+
+	if (!is_request(&message, &r, recvmsg(SOCKET, &message, MSG_CMSG_CLOEXEC), &fd))
+		return false;
+	if (r.verb != IDMAP_CLONE && !caller.strict_gid)
+		error = find_id("/etc/subuid", caller.uid, &caller.strict_uid)
+				?: find_id("/etc/subgid", caller.gid, &caller.strict_gid);
+	if (!error && fd < 0)
+		error = serve_identity(r.inside);
+	else if (!error)
+		error = r.verb == IDMAP_MOUNT ? serve_mount(fd) : serve_clone(fd, 0);
+	answer = (struct idmap_answer){(uint32_t)error, caller.strict_uid};
+	part = (struct iovec){&answer, sizeof(answer)};
+	if (error || fd < 0)
+		message.msg_controllen = 0;
+	/* The answer's descriptor goes where the request's has come. */
+	*(int *)(void *)CMSG_DATA((struct cmsghdr *)(void *)control) = RESULT;
+	return sendmsg(SOCKET, &message, MSG_NOSIGNAL) == (ssize_t)sizeof(answer) &&
+	       dup3(NOTHING, RESULT, O_CLOEXEC) == RESULT;
+}
+
+/* Learns from the kernel who calls; leaves what that has set for us, and what privilege we can. */
+static bool settle(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	const struct __user_cap_data_struct caps[2] = {{.effective = CAPS, .permitted = CAPS}};
+	const uint32_t uid = caller.uid = getuid(), gid = caller.gid = getgid();
+	struct ucred peer;
+	socklen_t size = sizeof(peer), number = sizeof(int);
+	int domain, type;
+
+	if (getsockopt(SOCKET, SOL_SOCKET, SO_DOMAIN, &domain, &number) < 0 || domain != AF_UNIX ||
+	    getsockopt(SOCKET, SOL_SOCKET, SO_TYPE, &type, &number) < 0 || type != SOCK_SEQPACKET ||
+	    getsockopt(SOCKET, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0 ||
+	    peer.uid != uid)
+		return false;
+	caller.pid = (uint32_t)peer.pid;
+	environ = NULL;
+	umask(077);
+	alarm(IDMAP_SECONDS);
+	for (int each = 1; each < NSIG; each++)
+		signal(each, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &(sigset_t){0}, NULL);
+	if (sys_close_range(NOTHING, ~0U, 0) < 0)
+		return false;
+	for (int fd = NOTHING; fd <= RESULT; fd++)
+		if (open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+			return false;
+	/* The ids change where the helper is set-uid root, for want of file capabilities. */
+	return prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0 && setresgid(gid, gid, gid) == 0 &&
+	       setresuid(uid, uid, uid) == 0 && syscall(SYS_capset, &header, caps) == 0 &&
+	       prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0 &&
+	       setrlimit(RLIMIT_CORE, &(struct rlimit){0}) == 0;
+}
+
+int main(void)
+{
+	if (!settle())
+		return 1;
+	for (int count = 0; count < IDMAP_REQUESTS && serve(); count++)
+		;
+	return 0;
+}

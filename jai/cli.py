@@ -168,9 +168,23 @@ def _complete(invocation: Invocation) -> int:
     return print_completions(invocation)
 
 
+def _doctor(invocation: Invocation) -> int:
+    from jai.verbs.doctor import diagnose  # noqa: PLC0415 - a cold command
+
+    return diagnose(invocation)
+
+
+def _setup(invocation: Invocation) -> int:
+    from jai.verbs.setup import set_up  # noqa: PLC0415 - a cold command
+
+    return set_up(invocation)
+
+
 COLD: dict[str, Callable[[Invocation], int]] = {
     "help": _help,
     "version": _version,
     "print-defaults": _defaults,
     "complete": _complete,
+    "setup": _setup,
+    "doctor": _doctor,
 }

@@ -26,6 +26,7 @@ TYPES = {
     0o010000: "fifo",
 }
 
+CGROUP_TOPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 MOST_LINKS = 40  # as the kernel: path_resolution(7)
 
 # statfs(2) f_type of what can not hold an overlay's upper layer: NFS, FUSE, CIFS, SMB2, 9p, AFS, Ceph,
@@ -175,6 +176,15 @@ class Host:
                 if _covers(root, inner):
                     found.add(_unescaped(_joined(point, inner[len(root.rstrip(b"/")) :])))
         return tuple(sorted(found - {directory}))
+
+    def owns_cgroup(self) -> bool:
+        """Say whether the user may write to the cgroup that we are in.  Source: cgroups(7)."""
+        for line in read_bytes("/proc/self/cgroup").splitlines():
+            if line.startswith(b"0::"):
+                path = os.fsdecode(line[3:])
+                places = (self.find(f"{top}{path}") for top in CGROUP_TOPS)
+                return any(place and place.owner == self.account.uid for place in places)
+        return False
 
     def terminal(self) -> str:
         """Give the path of the terminal on the standard descriptors, "" without one."""

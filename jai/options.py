@@ -198,6 +198,8 @@ OPTIONS = (
     Option("verbose", "say what is done", short="v"),
     _verb("unmount", "remove the run-time state of all jails, or of the one named with -j", short="u"),
     _verb("init", "write the default configuration files and stop"),
+    _verb("doctor", "say what of this machine jai can use, and what mends the rest"),
+    _verb("setup", "as root: make strict mode possible; --setup --remove undoes it", words=ALL_WORDS),
     _verb("plan", "print the plan for this command and stop", words=COMMAND_WORDS),
     _verb("print-defaults", "print the built-in .defaults"),
     _verb("complete", "print completions of WORD... for the shell", words=ALL_WORDS),

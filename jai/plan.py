@@ -37,8 +37,10 @@ def plan(policy: Policy, passwd: str = "") -> list[Step]:
     found = [steps.lock(policy.layout.lock, shared=overlaid), steps.user_namespace(account.uid, account.gid)]
     if policy.net == "none":
         found.append(steps.network_namespace())
-    # A new cgroup namespace would let a nested user namespace mount the user's own cgroups, writable.
-    found.append(steps.namespace_limit("max_cgroup_namespaces", 0))
+    if policy.owns_cgroup:
+        # In a cgroup namespace of its own a nested user namespace could mount the cgroup that the
+        # caller is in, and kill or starve it.
+        found.append(steps.namespace_limit("max_cgroup_namespaces", 0))
     found.append(steps.root(RDONLY | INERT))
     found += _tree(policy, overlaid=overlaid, passwd=passwd)
     found += [steps.seal(DEV), steps.seal(RUN), steps.pivot(), steps.init(), steps.proc(PROC)]

@@ -98,6 +98,7 @@ class Policy(Record):
     grants: tuple[Granted, ...]
     masks: tuple[str, ...]
     hidden: tuple[Hidden, ...]
+    owns_cgroup: bool
     pinned: tuple[str, ...]
     root_proc: tuple[str, ...]
     nodes: tuple[str, ...]
@@ -157,6 +158,7 @@ def decide(settings: Settings, host: Host) -> Policy:
         grants=grants,
         masks=masks,
         hidden=hidden,
+        owns_cgroup=host.account.uid == 0 or host.owns_cgroup(),
         pinned=_pinned(grants, hidden),
         root_proc=tuple(path for path in ROOT_PROC if host.account.uid == 0 and host.find(path)),
         nodes=tuple(path for path in DEVICE_NODES if host.find(path)),

@@ -43,6 +43,7 @@ class FakeHost:
         self.open_fds: set[int] = {0, 1, 2}
         self.tty = "/dev/pts/3"
         self.abi = 6
+        self.cgroup_is_ours = False
         self.things: dict[str, Found] = {}
         for path in ("/", "/home", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/run", "/etc", "/usr"):
             self.add(path, owner=0)
@@ -112,6 +113,10 @@ class FakeHost:
     def mounts_below(self, path: str) -> tuple[str, ...]:
         """List the mounts of the table below a path."""
         return tuple(mount for mount in self.mounts if mount.startswith(path + "/"))
+
+    def owns_cgroup(self) -> bool:
+        """Say what the table says."""
+        return self.cgroup_is_ours
 
     def terminal(self) -> str:
         """Give the terminal of the table."""

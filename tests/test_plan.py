@@ -37,7 +37,7 @@ def everything(host: FakeHost) -> tuple[str, ...]:
     """Every option that adds a step."""
     host.add("/data/ref", owner=0)
     host.add("/dev/kvm", "device", owner=0)
-    host.add("/tmp/work")  # noqa: S108
+    host.add("/tmp/work")
     host.add("/run/user/1000", mode=0o700)
     host.add("/run/agent.sock", "socket")
     host.add("/run/systemd/resolve/stub-resolv.conf", "file", owner=0)
@@ -45,9 +45,20 @@ def everything(host: FakeHost) -> tuple[str, ...]:
     host.env["XDG_RUNTIME_DIR"] = "/run/user/1000"
     host.open_fds.add(7)
     return (
-        *("-r", "/data/ref", "--dev", "/dev/kvm", "-d", "/tmp/work", "-d", "/run/agent.sock"),  # noqa: S108
+        *("-r", "/data/ref", "--dev", "/dev/kvm", "-d", "/tmp/work", "-d", "/run/agent.sock"),
         *("--net", "none", "--keep-fd", "7", "--limit", "pids=100", "--limit", "as=1G", "--setenv", "A=b"),
-        *("--mask", "photos/private", "--storage", "/data/jails", "-j", "work", "-m", "casual", "make", "-j2"),
+        *(
+            "--mask",
+            "photos/private",
+            "--storage",
+            "/data/jails",
+            "-j",
+            "work",
+            "-m",
+            "casual",
+            "make",
+            "-j2",
+        ),
     )
 
 
@@ -59,9 +70,10 @@ def granted_home(host: FakeHost) -> tuple[str, ...]:
 
 
 def old_kernel_without_terminal(host: FakeHost) -> tuple[str, ...]:
-    """No Landlock scopes, no terminal: a session of its own."""
+    """No Landlock scopes; no terminal, so a session of its own; a cgroup that the user may write to."""
     host.abi = 0
     host.tty = ""
+    host.cgroup_is_ours = True
     return ("sh",)
 
 

@@ -1,7 +1,7 @@
 /*
- * The privileged helper (cap_sys_admin, cap_setuid, cap_setgid); idmap.h says what it is told and
- * answers. It is given no path, reads no configuration but /etc/subuid and /etc/subgid, executes
- * nothing, and mounts nothing where anybody else could see it.
+ * The privileged helper behind idmap.h: cap_sys_admin, cap_setuid, cap_setgid.  It is given no
+ * path, reads only /etc/subuid and /etc/subgid, executes nothing, mounts nothing where anybody
+ * could see it.
  */
 #include "idmap.h"
 #include "sys.h"
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -24,7 +25,8 @@
 enum { SOCKET = 0, NOTHING = 1, MAP = 3, RESULT = 4 };
 
 static struct {
-	uint32_t uid, gid, pid, strict_uid, strict_gid, has_map;
+	uint32_t uid, gid, strict_uid, strict_gid, has_map;
+	pid_t pid;
 } caller;
 
 /* Reads a plain decimal number: what comes behind it, or NULL. */
@@ -48,17 +50,14 @@ static int parse_ranges(const char *text, uint32_t owner, uint32_t own, uint32_t
 
 		if (!at || uid != owner || (*at != ':' && *at != '\n' && *at))
 			continue;
+		/* The last id of all is "none" to the kernel: no range may reach it. */
 		if (*at != ':' || !(at = take_number(at + 1, &first)) || *at != ':' ||
-		    !(at = take_number(at + 1, &count)) || (*at != '\n' && *at))
+		    !(at = take_number(at + 1, &count)) || (*at != '\n' && *at) ||
+		    (count && (first < 1000 || first == own || count > UINT32_MAX - first)))
 			return EBADMSG;
-		if (!count)
-			continue;
-		/* The last id of all is "none" to the kernel: no range may reach it, or wrap
-		 * around. */
-		if (first < 1000 || first == own || count > UINT32_MAX - first)
-			return EBADMSG;
-		*id = first;
-		return 0;
+		*id = count ? first : 0;
+		if (*id)
+			return 0;
 	}
 	return ENOENT;
 }
@@ -80,81 +79,91 @@ static int find_id(const char *path, uint32_t own, uint32_t *id)
 	return parse_ranges(text, caller.uid, own, id);
 }
 
-static int write_text(int proc, const char *name, const char *text)
+static int open_process(pid_t pid)
 {
-	auto_fd fd = openat(proc, name, O_WRONLY | O_CLOEXEC);
+	char path[32];
 
-	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : 0;
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The user namespace of a process: inside it, the strict ids are called uid and gid. */
-static int write_maps(int proc, uint32_t uid, uint32_t gid)
+static int write_map(int proc, const char *name, uint32_t inside, uint32_t outside)
 {
-	char uids[32], gids[32];
+	char text[32];
+	int size = snprintf(text, sizeof(text), "%u %u 1\n", inside, outside);
+	auto_fd fd = proc < 0 ? -1 : openat(proc, name, O_WRONLY | O_CLOEXEC);
 
-	snprintf(uids, sizeof(uids), "%u %u 1\n", uid, caller.strict_uid);
-	snprintf(gids, sizeof(gids), "%u %u 1\n", gid, caller.strict_gid);
-	return write_text(proc, "uid_map", uids) ?: write_text(proc, "gid_map", gids);
+	return fd < 0 || write(fd, text, (size_t)size) != size ? errno : 0;
 }
 
 /*
- * Safe because: the id is one that the administrator gave the caller, and the namespace the
- * caller's own, directly below ours; its map is written once.  A process that moves on meanwhile
- * gets an error, or what the caller itself had mapped to that number.  As with newgidmap(1)
- * setgroups stays allowed: a jail has to leave the caller's groups.
+ * Safe because: the administrator gave the id to the caller, and the namespace is the caller's own,
+ * directly below ours; its map is written once.  A process that moves on meanwhile gets an error,
+ * or what the caller had mapped to that number.  setgroups stays allowed: a jail has to leave the
+ * groups.
  */
 static int serve_identity(uint32_t inside)
 {
-	char path[32];
+	auto_fd proc = open_process(caller.pid);
+	auto_fd ns = proc < 0 ? -1 : openat(proc, "ns/user", O_RDONLY | O_CLOEXEC);
+	auto_fd parent = ns < 0 ? -1 : ioctl(ns, NS_GET_PARENT);
 	struct stat our, up;
-	auto_fd proc = -1, ns = -1, parent = -1;
 	uid_t owner;
 
-	snprintf(path, sizeof(path), "/proc/%u", caller.pid);
-	if ((proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 ||
-	    (ns = openat(proc, "ns/user", O_RDONLY | O_CLOEXEC)) < 0 ||
-	    (parent = ioctl(ns, NS_GET_PARENT)) < 0 || ioctl(ns, NS_GET_OWNER_UID, &owner) < 0 ||
-	    fstat(parent, &up) < 0 || stat("/proc/self/ns/user", &our) < 0)
+	if (parent < 0 || fstat(parent, &up) < 0 || stat("/proc/self/ns/user", &our) < 0 ||
+	    ioctl(ns, NS_GET_OWNER_UID, &owner) < 0)
 		return errno;
 	if (owner != caller.uid || up.st_dev != our.st_dev || up.st_ino != our.st_ino)
 		return EPERM;
-	return write_maps(proc, inside, inside) < 0 ? errno : 0;
+	return write_map(proc, "uid_map", inside, caller.strict_uid)
+		       ?: write_map(proc, "gid_map", inside, caller.strict_gid);
 }
 
-/* A child, which shares our descriptors, leaves what it makes at a place and exits with an errno.
- */
-static int in_child(int (*make)(int), int fd, int place)
+static int leave(int fd, int place)
 {
-	pid_t child = sys_clone3(CLONE_FILES, SIGCHLD, NULL);
+	return fd < 0 || dup3(fd, place, O_CLOEXEC) < 0 || close(fd) < 0 ? errno : 0;
+}
+
+static int wait_for(pid_t child, int options)
+{
 	int status;
 
-	if (child == 0) {
-		fd = make(fd);
-		_exit(fd < 0 || dup3(fd, place, O_CLOEXEC) < 0 || close(fd) < 0 ? errno : 0);
-	}
-	if (child < 0 || waitpid(child, &status, 0) < 0)
+	if (child < 0 || waitpid(child, &status, options) < 0)
 		return errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : WIFSTOPPED(status) ? 0 : EINTR;
 }
 
 /*
- * The user namespace of an id-mapped mount.  Whoever could write another map, with root in it,
- * would make files of root's.  So its process is not the caller's, who could trace it, but the
- * strict id's, and it maps nothing but itself, which needs no privilege.
+ * The user namespace of id-mapped mounts.  Whoever could write another map, with root in it, would
+ * make files of root's: so nobody may control the process in it.  It is not dumpable, thus not
+ * traced, and its maps are files of root's; each can be written once, and it is we who must
+ * succeed.
  */
-static int make_map(int unused)
+static int make_map(void)
 {
-	const uint32_t uid = caller.strict_uid, gid = caller.strict_gid;
-	auto_fd proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const pid_t parent = getpid(),
+		    child = sys_clone3(CLONE_FILES | CLONE_NEWUSER, SIGCHLD, NULL);
+	auto_fd proc = -1;
+	int error;
 
-	(void)unused;
-	/* What lies in /proc/self is root's unless a process is dumpable. */
-	if (proc < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ||
-	    unshare(CLONE_NEWUSER) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0 ||
-	    write_text(proc, "setgroups", "deny") < 0 ||
-	    write_maps(proc, caller.uid, caller.gid) < 0)
-		return -1;
-	return openat(proc, "ns/user", O_RDONLY | O_CLOEXEC);
+	if (child == 0) {
+		error = leave(open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC), MAP);
+		if (!error && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
+			raise(SIGSTOP);
+		_exit(error ?: EINTR);
+	}
+	error = wait_for(child, WUNTRACED);
+	if (error)
+		return error;
+	proc = open_process(child);
+	setfsuid(0);
+	error = write_map(proc, "uid_map", caller.uid, caller.strict_uid)
+			?: write_map(proc, "gid_map", caller.gid, caller.strict_gid);
+	setfsuid(caller.uid);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	/* A change of ids may have set it. */
+	return prctl(PR_SET_DUMPABLE, 0) < 0 ? errno : error;
 }
 
 /*
@@ -162,18 +171,16 @@ static int make_map(int unused)
  * namespace for another user namespace, nowhere else.  So it goes through two that nobody else is
  * in.
  */
-static int lock_attributes(int mount)
+static int lock_attributes(int mount, const char *at)
 {
-	struct stat stat;
-	const char *at = fstat(mount, &stat) < 0 || S_ISDIR(stat.st_mode) ? "/proc" : "/dev/null";
 	auto_fd place = -1;
 
 	if (unshare(CLONE_NEWNS) < 0 ||
 	    syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    (place = open(at, O_PATH | O_CLOEXEC)) < 0 || sys_move_mount(mount, place) < 0 ||
 	    unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return -1;
-	return sys_open_tree(AT_FDCWD, at, OPEN_TREE_CLONE);
+		return errno;
+	return leave(sys_open_tree(AT_FDCWD, at, OPEN_TREE_CLONE), RESULT);
 }
 
 /*
@@ -188,6 +195,7 @@ static int serve_clone(int fd, uint64_t map)
 	const struct mount_attr attr = {set, 0, MS_PRIVATE, map ? MAP : 0};
 	struct stat stat;
 	auto_fd mount = -1;
+	pid_t child;
 
 	if (fstat(fd, &stat) < 0)
 		return errno;
@@ -198,7 +206,10 @@ static int serve_clone(int fd, uint64_t map)
 	mount = sys_open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
 	if (mount < 0 || sys_mount_setattr(mount, 0, &attr) < 0)
 		return errno;
-	return in_child(lock_attributes, mount, RESULT);
+	child = sys_clone3(CLONE_FILES, SIGCHLD, NULL);
+	if (child == 0)
+		_exit(lock_attributes(mount, S_ISDIR(stat.st_mode) ? "/proc" : "/dev/null"));
+	return wait_for(child, 0);
 }
 
 /*
@@ -208,7 +219,7 @@ static int serve_clone(int fd, uint64_t map)
  */
 static int serve_mount(int fd)
 {
-	int error = caller.has_map ? 0 : in_child(make_map, -1, MAP);
+	int error = caller.has_map ? 0 : make_map();
 
 	caller.has_map = !error;
 	return error ?: serve_clone(fd, MOUNT_ATTR_IDMAP);
@@ -228,8 +239,7 @@ static bool is_request(struct msghdr *message, struct idmap_request *r, ssize_t 
 	    control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS ||
 	    control->cmsg_len != CMSG_LEN(sizeof(int)) || CMSG_NXTHDR(message, control))
 		return false;
-	*fd = *(int *)(void *)CMSG_DATA(control);
-	return true;
+	return (*fd = *(int *)(void *)CMSG_DATA(control)) >= 0;
 }
 
 /* Takes one request and answers it: false when there is nothing more to be served. */
@@ -240,10 +250,11 @@ static bool serve(void)
 	struct idmap_request r;
 	struct idmap_answer answer;
 	struct iovec part = {&r, sizeof(r)};
-	struct msghdr message = {NULL, 0, &part, 1, control, sizeof(control), 0};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
 	auto_fd fd = -1;
 	int error = 0;
 
+	message.msg_controllen = sizeof(control);
 	if (!is_request(&message, &r, recvmsg(SOCKET, &message, MSG_CMSG_CLOEXEC), &fd))
 		return false;
 	if (r.verb != IDMAP_CLONE && !caller.strict_gid)
@@ -276,17 +287,15 @@ static bool settle(void)
 	if (getsockopt(SOCKET, SOL_SOCKET, SO_DOMAIN, &domain, &number) < 0 || domain != AF_UNIX ||
 	    getsockopt(SOCKET, SOL_SOCKET, SO_TYPE, &type, &number) < 0 || type != SOCK_SEQPACKET ||
 	    getsockopt(SOCKET, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0 ||
-	    peer.uid != uid)
+	    peer.uid != uid || sys_close_range(NOTHING, ~0U, 0) < 0)
 		return false;
-	caller.pid = (uint32_t)peer.pid;
+	caller.pid = peer.pid;
 	environ = NULL;
 	umask(077);
 	alarm(IDMAP_SECONDS);
 	for (int each = 1; each < NSIG; each++)
 		signal(each, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &(sigset_t){0}, NULL);
-	if (sys_close_range(NOTHING, ~0U, 0) < 0)
-		return false;
 	for (int fd = NOTHING; fd <= RESULT; fd++)
 		if (open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
 			return false;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import functools
 import json
 import os
 import platform
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from jai.argv import Invocation
+    from jai.settings import Settings
 
 YES, NO, OPTIONAL = "✓", "✗", "–"  # noqa: RUF001 - what is printed
 CASUAL = "casual mode"
@@ -69,14 +71,27 @@ SWITCHES = (
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "", False),  # the hint depends on where jai is
 )
 
+# fmt: off
 # System calls and their numbers, which are the same on every architecture.  The second group asks for a
 # privilege first, so that EPERM says nothing there.
 CALLS = {
-    **{"clone3": 435, "close_range": 436, "mount_setattr": 442, "open_tree": 428, "openat2": 437},
-    **{"pidfd_getfd": 438, "pidfd_open": 434},
+    "open_tree": 428, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437,
+    "pidfd_getfd": 438, "mount_setattr": 442,
 }
-PRIVILEGED_CALLS = {"fsconfig": 431, "fsmount": 432, "fsopen": 430, "move_mount": 429}
+PRIVILEGED_CALLS = {"move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432}
 LANDLOCK_CREATE_RULESET = 444
+
+# statfs(2) f_type: the name, and the Linux that brought id-mapped mounts ("" never, "?" it depends).
+# Source: mount_setattr(2).
+FILE_SYSTEMS = {
+    **{magic: (name, "") for magic, name in UNFIT_FOR_UPPER.items()},
+    0xEF53: ("ext4", "5.12"), 0x58465342: ("xfs", "5.12"), 0x4D44: ("FAT", "5.12"),
+    0x9123683E: ("btrfs", "5.15"), 0x7366746E: ("ntfs3", "5.15"), 0xF2F52010: ("f2fs", "5.18"),
+    0xE0F5E1E2: ("erofs", "5.19"), 0x73717368: ("squashfs", "6.2"), 0x01021994: ("tmpfs", "6.3"),
+    0x00C36400: ("Ceph", "6.7"), 0x65735546: ("FUSE", "?"), 0x2FC12FC1: ("zfs", "?"),
+    0xCA451A4E: ("bcachefs", "?"), 0x9FA0: ("proc", ""), 0x62656572: ("sysfs", ""),
+}
+# fmt: on
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
@@ -84,22 +99,11 @@ AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE = 1
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 1, 2, 4, 0x100000
 FSCONFIG_CMD_CREATE = 6
-PR_SET_PDEATHSIG, PR_GET_SECCOMP, PR_SET_SECCOMP = 1, 21, 22
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_SECCOMP = 1, 4, 21, 22
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
 SECCOMP_MODE_FILTER = 2
 STATX_ATTR_MOUNT_ROOT = 0x2000
 TIOCSTI = 0x80087467 if platform.machine().startswith(("mips", "ppc", "sparc", "alpha")) else 0x5412
-
-# statfs(2) f_type: the name, and the Linux that brought id-mapped mounts ("" never, "?" it depends).
-# Source: mount_setattr(2).
-FILE_SYSTEMS = {
-    **{magic: (name, "") for magic, name in UNFIT_FOR_UPPER.items()},
-    **{0xEF53: ("ext4", "5.12"), 0x58465342: ("xfs", "5.12"), 0x4D44: ("FAT", "5.12")},
-    **{0x9123683E: ("btrfs", "5.15"), 0x7366746E: ("ntfs3", "5.15"), 0xF2F52010: ("f2fs", "5.18")},
-    **{0xE0F5E1E2: ("erofs", "5.19"), 0x73717368: ("squashfs", "6.2"), 0x01021994: ("tmpfs", "6.3")},
-    **{0x00C36400: ("Ceph", "6.7"), 0x65735546: ("FUSE", "?"), 0x2FC12FC1: ("zfs", "?")},
-    **{0x9FA0: ("proc", ""), 0x62656572: ("sysfs", ""), 0xCA451A4E: ("bcachefs", "?")},
-}
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -115,16 +119,15 @@ class Finding(Record):
 class Patient(Record):
     """Whom and what is examined.
 
-    `options` were typed after --doctor; `makes` are directories that the configuration would make;
-    `idmaps` is the errno of an id-mapped mount by path, where root could try; `scratch` holds what the
-    probes make, and `jail` is the start of the name of everything that lies elsewhere.
+    `setup` is the command that sets strict mode up; `cwd` is empty if it is gone; `options` were typed
+    after --doctor; `makes` are directories that the configuration would make; `idmaps` is the errno of an
+    id-mapped mount by path, where root could try.  `scratch` holds what the probes make, and `jail` is the
+    start of the name of what lies elsewhere; `before` is how the place of the scratch looked.
     """
 
+    host: Host
     jai: tuple[str, ...]
     setup: str
-    name: str
-    uid: int
-    home: str
     cwd: str
     config_dir: str
     storage: str
@@ -135,7 +138,18 @@ class Patient(Record):
     idmaps: dict[str, int]
     scratch: str
     jail: str
+    before: list[object] | None
     local_is_ours: bool
+
+    @property
+    def uid(self) -> int:
+        """The user that is to be jailed."""
+        return self.host.account.uid
+
+    @property
+    def home(self) -> str:
+        """That user's home."""
+        return self.host.home
 
 
 class Probe(Record):
@@ -164,7 +178,8 @@ def diagnose(invocation: Invocation) -> int:
             if probe.topic == CASUAL:
                 works = all(each.state == YES for each in found)
     finally:
-        _quietly(lambda: _clean(patient))
+        if not _quietly(lambda: _clean(patient)):
+            _print("left behind", [Finding(NO, f"{patient.scratch} can not be removed", "remove it")])
     return 0 if works else 1
 
 
@@ -186,7 +201,9 @@ def _ask(probe: Probe, patient: Patient) -> list[Finding]:
 
 
 def _print(topic: str, found: Iterable[Finding]) -> None:
-    lines = (f"{each.state} {topic:<{COLUMN}} {each.text}{' → ' * bool(each.hint)}{each.hint}" for each in found)
+    lines = (
+        f"{each.state} {topic:<{COLUMN}} {each.text}{' → ' * bool(each.hint)}{each.hint}" for each in found
+    )
     text = "".join(f"{printable(line)}\n" for line in lines).encode("utf-8", "backslashreplace")
     while text:
         text = text[os.write(1, text) :]
@@ -226,7 +243,7 @@ def _work(work: Callable[[], object], pipe: int) -> NoReturn:
     try:
         # A session: whatever is started here is killed with it.
         os.setsid()
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         answer = {"result": work()}
@@ -290,6 +307,8 @@ def _admit(invocation: Invocation) -> Patient:
     if host.account.uid != os.getuid():
         try:
             _become(host)
+            # A process that has changed its user may not write its own maps.
+            _prctl(PR_SET_DUMPABLE, 1)
         except OSError as error:
             account = (Finding(NO, f"root can not act for {host.account.name} here: {_answer(error)}"),)
     read = _quietly(lambda: _read_configuration(invocation, host)) or {}
@@ -297,14 +316,13 @@ def _admit(invocation: Invocation) -> Patient:
     storage = read.get("storage") or config_dir
     said = read.get("findings") or [(NO, f"{config_dir} can not be read within {LIMIT} s", "")]
     jail = f"doctor-{os.urandom(8).hex()}"
-    place = _quietly(lambda: _existing(storage))
+    place = _quietly(lambda: _existing(storage)) or storage
     command = _command()
+    typed = "jai" if os.path.dirname(command[0]) in SUDO_PATH else " ".join(command)
     return Patient(
+        host=host,
         jai=command,
-        setup="sudo jai --setup" if os.path.dirname(command[0]) in SUDO_PATH else f"sudo {' '.join(command)} --setup",
-        name=host.account.name,
-        uid=host.account.uid,
-        home=host.home,
+        setup=f"sudo {typed} --setup",
         cwd=cwd,
         config_dir=config_dir,
         storage=storage,
@@ -313,8 +331,9 @@ def _admit(invocation: Invocation) -> Patient:
         account=account,
         configuration=tuple(Finding(*each) for each in said),
         idmaps=idmaps or {},
-        scratch=f"{(place or storage).rstrip('/')}/.{jail}",
+        scratch=f"{place.rstrip('/')}/.{jail}",
         jail=jail,
+        before=_quietly(lambda: _look(place)),
         local_is_ours=not os.path.lexists(local_state(host.account.uid)),
     )
 
@@ -325,7 +344,9 @@ def _find_host() -> tuple[Host, tuple[Finding, ...]]:
         host = Host(dict(os.environ))
     except HostError as error:
         wrong = (Finding(NO, error.message, error.hint),)
-        return Host({name: value for name, value in os.environ.items() if name not in ("SUDO_USER", "USER")}), wrong
+        return Host(
+            {name: value for name, value in os.environ.items() if name not in ("SUDO_USER", "USER")}
+        ), wrong
     acts = f", for whom root acts (uid {os.getuid()})" if host.account.uid != os.getuid() else ""
     who = f"{host.account.name} (uid {host.account.uid}{acts}), home {host.home}"
     if not os.environ.get("HOME"):
@@ -353,7 +374,9 @@ def _read_configuration(invocation: Invocation, host: Host) -> dict[str, object]
         config = f"{host.home}/.jai" if host.env.get("JAI_CONFIG_DIR", "/")[:1] != "/" else config
         answer |= {"config_dir": config}
     else:
-        makes = [grant.path for grant in settings.grants if grant.suffix == "!" and not os.path.exists(grant.path)]
+        makes = [
+            grant.path for grant in settings.grants if grant.suffix == "!" and not os.path.exists(grant.path)
+        ]
         answer |= {"config_dir": settings.config_dir, "storage": settings.storage, "makes": makes}
     storage = str(answer.get("storage") or config)
     others = [*_named(config, ".conf", "-C"), *_named(storage, ".jail", "-j")]
@@ -369,7 +392,7 @@ def _read_configuration(invocation: Invocation, host: Host) -> dict[str, object]
     return {**answer, "findings": [(each.state, each.text, each.hint) for each in found.values()]}
 
 
-def _settings(invocation: Invocation, host: Host) -> Any:
+def _settings(invocation: Invocation, host: Host) -> Settings:
     return read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=read_file)
 
 
@@ -395,20 +418,27 @@ def _make_scratch(patient: Patient) -> None:
     os.mkdir(f"{patient.scratch}/config", 0o700)
 
 
-def _clean(patient: Patient) -> None:
+def _look(place: str) -> list[object]:
+    """Give the times and the names of a directory."""
+    found = os.stat(place)
+    return [found.st_atime_ns, found.st_mtime_ns, sorted(os.listdir(place))]
+
+
+def _clean(patient: Patient) -> bool:
     """Remove what the probes made, once no jail of theirs is on its way out."""
-    local = local_state(patient.uid)
     _settle(patient)
-    for directory in (os.path.dirname(patient.scratch), local):
-        if not os.path.isdir(directory):
-            continue
-        before = os.stat(directory)
-        mine = [name for name in os.listdir(directory) if name.lstrip(".").startswith(patient.jail)]
-        for name in mine:
-            remove_tree(f"{directory}/{name}")
-        if directory == local and patient.local_is_ours and not os.listdir(local):
-            os.rmdir(local)
-        del before
+    place, local = os.path.dirname(patient.scratch), local_state(patient.uid)
+    for directory in (place, local):
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        for name in names:
+            if name.lstrip(".").startswith(patient.jail):
+                remove_tree(f"{directory}/{name}")
+    if patient.local_is_ours and os.path.isdir(local) and not os.listdir(local):
+        os.rmdir(local)
+    if patient.before and _look(place)[2] == patient.before[2]:
+        times = patient.before[:2]
+        _errno_of(lambda: os.utime(place, ns=(times[0], times[1])))  # type: ignore[arg-type]
+    return True
 
 
 def _settle(patient: Patient) -> None:
@@ -443,30 +473,31 @@ def _jail(patient: Patient, mode: str) -> Iterator[Finding]:
     refused = _run_jai(patient, [*_words(patient), *jail, "-m", mode, "-D", "--plan", _true()])
     own = f"{patient.scratch}/config"
     config = patient.config_dir if os.path.exists(f"{patient.config_dir}/.defaults") else own
-    start = time.monotonic()
-    failed = _try_jail(patient, mode, own if refused else config)
-    taken = (time.monotonic() - start) * 1000
+    failed, taken = _try_jail(patient, mode, own if refused else config)
     if refused:
         alone = "" if failed else " (with a configuration and storage of its own it works)"
         yield Finding(NO, refused.text + alone, refused.hint)
     elif failed:
         yield failed
     else:
-        yield Finding(YES, f"`true` ran in a jail, from start to end in {taken:.0f} ms")
+        yield Finding(YES, f"`true` ran in a jail, from start to end in {taken * 1000:.0f} ms")
 
 
-def _try_jail(patient: Patient, mode: str, config: str) -> Finding | None:
-    """Run a jail that lies in the scratch directory; what went wrong, None if nothing did."""
+def _try_jail(patient: Patient, mode: str, config: str) -> tuple[Finding | None, float]:
+    """Run a jail that lies in the scratch; what went wrong, None if nothing did, and the seconds."""
     name = f"{patient.jail}-{mode}"
     if os.path.isdir(patient.scratch):
         with open(f"{patient.scratch}/{name}.jail", "w", encoding="ascii") as file:
             file.write(f"mode {mode}\n")
-    undone = [word for path in patient.makes for word in ("-x", path)] if config == patient.config_dir else []
-    words = [*_words(patient, but=("storage", "conf") if config != patient.config_dir else ("storage",)), *undone]
+    ours = config == patient.config_dir
+    undone = [word for path in patient.makes if ours for word in ("-x", path)]
+    words = [*_words(patient, but=("storage",) if ours else ("storage", "conf")), *undone]
     chosen = ["-m", mode, "-j", name, "--storage", patient.scratch, "-D"]
+    start = time.monotonic()
     failed = _run_jai(patient, [*words, *chosen, _true()], config)
+    taken = time.monotonic() - start
     _settle(patient)
-    return failed
+    return failed, taken
 
 
 def _words(patient: Patient, but: tuple[str, ...] = ()) -> list[str]:
@@ -549,7 +580,11 @@ def _storage(patient: Patient) -> Iterator[Finding]:
     place = _existing(patient.storage)
     found, room = os.stat(place), os.statvfs(place)
     free = room.f_bavail * room.f_frsize
-    words = f"{patient.storage}: " if place == patient.storage else f"{patient.storage} does not exist yet; {place}: "
+    words = (
+        f"{patient.storage}: "
+        if place == patient.storage
+        else f"{patient.storage} does not exist yet; {place}: "
+    )
     owner = "yours" if found.st_uid == patient.uid else f"of uid {found.st_uid}"
     words += f"{_file_system(place)}, {owner}, mode {stat.S_IMODE(found.st_mode):04o}, {_amount(free)} free"
     if os.path.lexists(patient.storage) and place != patient.storage:
@@ -561,7 +596,9 @@ def _storage(patient: Patient) -> Iterator[Finding]:
     elif not os.access(place, os.W_OK | os.X_OK):
         yield Finding(NO, f"{words}; you can not write there", choose)
     elif free < LEAST_ROOM or (room.f_files and not room.f_favail):
-        yield Finding(NO, f"{words}, {room.f_favail} inodes free: full", "make room, or choose another --storage DIR")
+        yield Finding(
+            NO, f"{words}, {room.f_favail} inodes free: full", "make room, or choose another --storage DIR"
+        )
     elif place == patient.storage and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield Finding(NO, f"{words}: others may write there", f"chmod go-w {place}")
     else:
@@ -572,7 +609,9 @@ def _python(_patient: Patient) -> Iterator[Finding]:
     """Say what the interpreter costs at each start, next to the smallest program there is."""
     own = _milliseconds([sys.executable, "-I", "-S", "-c", "pass"])
     least = _milliseconds([_true()])
-    words = f"{platform.python_version()}, {sys.executable}: {own:.1f} ms to start and end, `true` {least:.1f} ms"
+    words = (
+        f"{platform.python_version()}, {sys.executable}: {own:.1f} ms to start and end, `true` {least:.1f} ms"
+    )
     yield Finding(YES, f"{words} (median of 5)")
 
 
@@ -594,15 +633,19 @@ def _kernel(_patient: Patient) -> Iterator[Finding]:
     release = os.uname().release
     absent = []
     for name, number in {**CALLS, **PRIVILEGED_CALLS}.items():
-        code = _errno_of(lambda number=number: _syscall(number, -1, -1, -1, -1, -1))
+        code = _errno_of(functools.partial(_syscall, number, -1, -1, -1, -1, -1))
         if code == errno.ENOSYS or (code == errno.EPERM and name in CALLS):
             absent.append(f"{name} ({errno.errorcode[code]})")
     if not absent:
         yield Finding(YES, f"Linux {release}: has what jai needs of {FLOOR}")
     elif _version_of(release) < _version_of(FLOOR):
-        yield Finding(NO, f"Linux {release} is too old: it lacks {', '.join(absent)}", f"update it to {FLOOR} or newer")
+        yield Finding(
+            NO, f"Linux {release} is too old: it lacks {', '.join(absent)}", f"update it to {FLOOR} or newer"
+        )
     else:
-        words = f"Linux {release} would do, but {', '.join(absent)} is kept from us, as by a container's filter"
+        words = (
+            f"Linux {release} would do, but {', '.join(absent)} is kept from us, as by a container's filter"
+        )
         yield Finding(NO, words, UNCONFINED)
 
 
@@ -647,7 +690,7 @@ def _process_namespace(patient: Patient) -> Iterator[Finding]:
     if code == 0:
         yield Finding(YES, "new process numbers, with a /proc of their own")
     elif code in (errno.EPERM, errno.EACCES):
-        covered = ", ".join(Host.mounts_below(Host(os.environ), "/proc")[:3])
+        covered = ", ".join(patient.host.mounts_below("/proc")[:3])
         words = f"no new /proc: parts of the one here are covered ({covered}), as in a container"
         hint = "uncover it where the container is started (docker: --security-opt systempaths=unconfined)"
         yield Finding(NO, words if covered else "no new /proc may be mounted here (EPERM)", hint)
@@ -686,7 +729,9 @@ def _overlay(patient: Patient) -> Iterator[Finding]:
         yield Finding(NO, f"{instead}{where} can not keep what a jail changes: {_answer(error)}", hint)
     else:
         kept = f"in {local}" if unfit else f"on {_file_system(patient.scratch)}"
-        yield Finding(YES, f"{instead}{kept}: changed, added and removed files were kept apart from the original")
+        yield Finding(
+            YES, f"{instead}{kept}: changed, added and removed files were kept apart from the original"
+        )
 
 
 def _try_overlay(place: str) -> None:
@@ -713,8 +758,7 @@ def _below_home(patient: Patient) -> Iterator[Finding]:
     if not read_bytes("/proc/self/mountinfo"):
         yield Finding(OPTIONAL, "unknown without /proc")
         return
-    host = Host(os.environ)
-    below = host.mounts_below(host.real(patient.home))
+    below = patient.host.mounts_below(patient.host.real(patient.home))
     if not below:
         yield Finding(YES, f"nothing is mounted below {patient.home}")
         return
@@ -745,12 +789,20 @@ def _landlock(_patient: Patient) -> Iterator[Finding]:
     try:
         abi = _syscall(LANDLOCK_CREATE_RULESET, 0, 0, 1)
     except OSError as error:
-        hint = "boot with lsm=landlock,..." if error.errno == errno.EOPNOTSUPP else "Linux 6.12 or newer has it"
-        words = "switched off when the kernel was started" if error.errno == errno.EOPNOTSUPP else "not in this kernel"
+        hint = (
+            "boot with lsm=landlock,..." if error.errno == errno.EOPNOTSUPP else "Linux 6.12 or newer has it"
+        )
+        words = (
+            "switched off when the kernel was started"
+            if error.errno == errno.EOPNOTSUPP
+            else "not in this kernel"
+        )
         yield Finding(OPTIONAL, f"{words}: jails reach abstract sockets of others ({_answer(error)})", hint)
         return
     if abi < LANDLOCK_SCOPES:
-        words = f"ABI {abi}: jails reach abstract sockets of others; from ABI {LANDLOCK_SCOPES} on they do not"
+        words = (
+            f"ABI {abi}: jails reach abstract sockets of others; from ABI {LANDLOCK_SCOPES} on they do not"
+        )
         yield Finding(OPTIONAL, words, "update the kernel to 6.12 or newer")
         return
     yield Finding(YES, f"ABI {abi}: abstract sockets and signals stay inside")
@@ -758,14 +810,16 @@ def _landlock(_patient: Patient) -> Iterator[Finding]:
 
 def _seccomp(_patient: Patient) -> Iterator[Finding]:
     """Install a filter that allows everything, in this process that ends with the answer."""
-    filtered = libc.prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER
+    filtered = _prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER
     allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7FFF0000))  # BPF_RET | BPF_K, allow
     program = ctypes.create_string_buffer(struct.pack("HP", 1, ctypes.addressof(allow)))
     try:
-        _succeed(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        _succeed(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.c_void_p(ctypes.addressof(program)), 0, 0))
+        _succeed(_prctl(PR_SET_NO_NEW_PRIVS, 1))
+        _succeed(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program)))
     except OSError as error:
-        yield Finding(NO, f"no filter can be installed: {_answer(error)}", "use a kernel with CONFIG_SECCOMP_FILTER")
+        yield Finding(
+            NO, f"no filter can be installed: {_answer(error)}", "use a kernel with CONFIG_SECCOMP_FILTER"
+        )
         return
     yield Finding(YES, "a filter was installed" + ("; there is one around us already" if filtered else ""))
 
@@ -775,8 +829,12 @@ def _tiocsti(_patient: Patient) -> Iterator[Finding]:
     setting = _setting("dev.tty.legacy_tiocsti")
     code = _errno_of(_try_tiocsti)
     if code == 0:
-        words = "any program may type into its terminal" + (" (dev.tty.legacy_tiocsti=1)" if setting == "1" else "")
-        yield Finding(OPTIONAL, words, "sudo sysctl dev.tty.legacy_tiocsti=0" if setting else "Linux 6.2 can forbid it")
+        words = "any program may type into its terminal" + (
+            " (dev.tty.legacy_tiocsti=1)" if setting == "1" else ""
+        )
+        yield Finding(
+            OPTIONAL, words, "sudo sysctl dev.tty.legacy_tiocsti=0" if setting else "Linux 6.2 can forbid it"
+        )
     elif code == errno.EIO:
         yield Finding(YES, "no program can type into its terminal (dev.tty.legacy_tiocsti=0)")
     else:
@@ -784,12 +842,11 @@ def _tiocsti(_patient: Patient) -> Iterator[Finding]:
 
 
 def _try_tiocsti() -> None:
-    master, slave = os.openpty()
+    _, slave = os.openpty()  # while the other side is open, nobody hangs up on us
     if os.geteuid() == 0:  # root may always
-        os.setresuid(65534, 65534, 65534)
+        _errno_of(lambda: os.setresuid(65534, 65534, 65534))
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     fcntl.ioctl(slave, TIOCSTI, b"x")
-    os.close(master)
 
 
 def _apparmor(patient: Patient) -> Iterator[Finding]:
@@ -798,7 +855,10 @@ def _apparmor(patient: Patient) -> Iterator[Finding]:
     if not os.path.isdir("/proc/sys/kernel"):
         yield Finding(OPTIONAL, "unknown without /proc")
     elif setting != "1":
-        yield Finding(YES, f"does not restrict user namespaces ({f'{name}={setting}' if setting else 'no such setting'})")
+        yield Finding(
+            YES,
+            f"does not restrict user namespaces ({f'{name}={setting}' if setting else 'no such setting'})",
+        )
     elif _enter_user_namespace(patient) or _errno_of(_unshare_mounts):
         yield Finding(NO, f"keeps jai from user namespaces ({name}=1)", patient.setup)
     else:
@@ -807,7 +867,11 @@ def _apparmor(patient: Patient) -> Iterator[Finding]:
 
 def _container(_patient: Patient) -> Iterator[Finding]:
     """Name what speaks for a container, or another sandbox, around us."""
-    signs = [path for path in ("/.dockerenv", "/run/.containerenv", "/run/systemd/container") if os.path.exists(path)]
+    signs = [
+        path
+        for path in ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+        if os.path.exists(path)
+    ]
     if os.environ.get("container"):  # noqa: SIM112 - systemd writes it so
         signs.append(f"container={os.environ['container']}")  # noqa: SIM112
     groups = os.fsdecode(read_bytes("/proc/1/cgroup"))
@@ -836,11 +900,13 @@ def _helper(patient: Patient) -> Iterator[Finding]:
     try:
         found = os.lstat(HELPER)
     except OSError:
-        yield Finding(OPTIONAL, f"{HELPER} is not there: no strict mode, no casual mode over mounts", patient.setup)
+        yield Finding(
+            OPTIONAL, f"{HELPER} is not there: no strict mode, no casual mode over mounts", patient.setup
+        )
         return
     wrong = [] if stat.S_ISREG(found.st_mode) else ["is not a file"]
     path = HELPER
-    while path not in wrong and path != "/":
+    while path != "/":
         each = os.lstat(path)
         if each.st_uid != 0:
             wrong.append(f"{path} is of uid {each.st_uid}")
@@ -853,8 +919,10 @@ def _helper(patient: Patient) -> Iterator[Finding]:
         wrong.append("its file system is mounted nosuid")
     if wrong:
         yield Finding(NO, f"{HELPER}: {'; '.join(wrong)}", patient.setup)
-    elif libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1:
-        yield Finding(NO, f"{HELPER} gets no privileges here (no_new_privs)", "run jai outside of the other sandbox")
+    elif _prctl(PR_GET_NO_NEW_PRIVS) == 1:
+        yield Finding(
+            NO, f"{HELPER} gets no privileges here (no_new_privs)", "run jai outside of the other sandbox"
+        )
     else:
         yield Finding(YES, f"{HELPER} is root's, with its privileges")
 
@@ -870,28 +938,35 @@ def _has_capabilities(path: str) -> bool:
 
 
 def _sub_uid(patient: Patient) -> Iterator[Finding]:
-    return _sub_ids(patient, "/etc/subuid")
+    return _sub_ids(patient, "/etc/subuid", patient.uid)
 
 
 def _sub_gid(patient: Patient) -> Iterator[Finding]:
-    return _sub_ids(patient, "/etc/subgid")
+    return _sub_ids(patient, "/etc/subgid", patient.host.account.gid)
 
 
-def _sub_ids(patient: Patient, path: str) -> Iterator[Finding]:
+def _sub_ids(patient: Patient, path: str, own: int) -> Iterator[Finding]:
     """Find the user's range as the helper does: the first line of the user's number decides."""
     lines = [line.split(":") for line in os.fsdecode(read_bytes(path)).split("\n")]
-    for line in lines:
-        if line[0] != str(patient.uid) or line[2:] == ["0"]:
-            continue
-        good = len(line) == 3 and all(each.isascii() and each.isdigit() for each in line)  # noqa: PLR2004
-        if good and int(line[1]) >= LEAST_ID and int(line[1]) != patient.uid and int(line[1]) + int(line[2]) <= LAST_ID:
-            yield Finding(YES, f"{':'.join(line)} in {path}")
-        else:
-            yield Finding(NO, f"{':'.join(line)} in {path} is not UID:START:COUNT", f"mend the line, then {patient.setup}")
-        return
-    by_name = [":".join(line) for line in lines if line[0] == patient.name]
-    words = f"only {by_name[0]}, by name, in {path}" if by_name else f"no line of {patient.uid} in {path}"
-    yield Finding(OPTIONAL, words, patient.setup)
+    of_user = [line for line in lines if line[0] == str(patient.uid) and line[2:] != ["0"]]
+    by_name = [line for line in lines if line[0] == patient.host.account.name]
+    if of_user and not _is_range(of_user[0], own):
+        words = f"{':'.join(of_user[0])} in {path} is no UID:START:COUNT above {LEAST_ID}"
+        yield Finding(NO, words, f"remove the line, then {patient.setup}")
+    elif of_user and os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding(NO, f"others may write to {path}", f"sudo chmod 644 {path}")
+    elif of_user:
+        yield Finding(YES, f"{':'.join(of_user[0])} in {path}")
+    else:
+        only = f"only {':'.join(by_name[0])}, which is no number" if by_name else f"no line of {patient.uid}"
+        yield Finding(OPTIONAL, f"{only}, in {path}", patient.setup)
+
+
+def _is_range(line: list[str], own: int) -> bool:
+    if len(line) != 3 or not all(each.isascii() and each.isdigit() for each in line):  # noqa: PLR2004
+        return False
+    _, first, count = map(int, line)
+    return first >= LEAST_ID and first != own and first + count <= LAST_ID
 
 
 def _jai_user(patient: Patient) -> Iterator[Finding]:
@@ -923,7 +998,9 @@ def _idmap(patient: Patient, path: str) -> Iterator[Finding]:
     if code == 0:
         yield Finding(YES, f"{place}: tried")
     elif code == errno.EINVAL:
-        yield Finding(NO, f"{place} refuses them: not to be granted in strict mode (tried)", "use -m bare for it")
+        yield Finding(
+            NO, f"{place} refuses them: not to be granted in strict mode (tried)", "use -m bare for it"
+        )
     elif not since:
         yield Finding(NO, f"{place} has none: not to be granted in strict mode", "use -m bare for it")
     elif since != "?" and _version_of(os.uname().release) < _version_of(since):
@@ -988,7 +1065,11 @@ def _why_none(patient: Patient, code: int) -> Finding:
     """Say why the kernel makes no user namespace."""
     answer = errno.errorcode.get(code, str(code))
     for name, value, _, root_too in SWITCHES:
-        if code in (errno.ENOSPC, errno.EPERM, errno.EACCES) and _setting(name) == value and (root_too or os.geteuid()):
+        if (
+            code in (errno.ENOSPC, errno.EPERM, errno.EACCES)
+            and _setting(name) == value
+            and (root_too or os.geteuid())
+        ):
             return Finding(NO, f"switched off: {name}={value} ({answer})", _mend_namespaces(patient))
     if code == errno.ENOSPC:
         limit = _setting("user.max_user_namespaces") or "unknown without /proc"
@@ -998,13 +1079,20 @@ def _why_none(patient: Patient, code: int) -> Finding:
         return Finding(NO, f"nested too deep ({answer})", "run jai outside of the other sandbox")
     if code in (errno.EINVAL, errno.ENOSYS):
         return Finding(NO, f"not in this kernel ({answer})", "use one with CONFIG_USER_NS")
+    return _who_forbids(answer)
+
+
+def _who_forbids(answer: str) -> Finding:
+    """Say what else than a setting answers so."""
     if _is_chroot():
         return Finding(NO, f"the kernel makes none in a chroot ({answer})", "run jai outside of the chroot")
-    if libc.prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER:
+    if _prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER:
         return Finding(NO, f"a seccomp filter is around us, as in a container ({answer})", UNCONFINED)
     unread = "" if os.path.isdir("/proc/sys") else "; without /proc no setting can be read"
     words = f"refused ({answer}), as in a chroot or by a security module{unread}"
-    return Finding(NO, words, "run jai outside of the chroot, or look at the settings user.* and kernel.*userns*")
+    return Finding(
+        NO, words, "run jai outside of the chroot, or look at the settings user.* and kernel.*userns*"
+    )
 
 
 def _mend_namespaces(patient: Patient) -> str:
@@ -1044,6 +1132,11 @@ def _set_attributes(tree: int, attributes: int, *, recursive: bool = False, user
 def _syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
     words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return _succeed(libc.syscall(ctypes.c_long(number), *words))
+
+
+def _prctl(*arguments: int) -> int:
+    words = [ctypes.c_ulong(each) for each in (*arguments, 0, 0, 0, 0)[:5]]
+    return int(libc.prctl(*words))
 
 
 def _succeed(result: int) -> int:

@@ -1,8 +1,8 @@
 """Makes this machine ready for strict mode, once, as root: `sudo jai --setup`; `--setup --remove` undoes it.
 
-Everything that is made is first written down in `setup.json` beside the helper, so that `--remove`, and a second
-`--setup` after one that was killed, know what is jai's.  What this call has made is taken back when a
-step fails.  Nothing of any user's configuration is read.
+Everything that is made is first written down in `setup.json` beside the helper, so that `--remove`, and a
+second `--setup` after one that was killed, know what is jai's.  What this call has made is taken back when
+a step fails.  Nothing of any user's configuration is read.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ SYSTEM_USERS = range(1, 1000)
 LARGEST_FILE = 1 << 20
 LOWEST_ID = 1000
 NO_ID = (1 << 32) - 1
+PLAIN = rb"0|[1-9][0-9]{0,9}"
+UNFIT = -1
 
 PATIENCE = 15.0  # seconds, as lckpwdf(3)
 MOST_LINKS = 40  # as the kernel: path_resolution(7)
@@ -140,10 +142,16 @@ class Book:
             raise HostError(message, hint=hint) from None
 
     def save(self) -> None:
-        """Write it down."""
+        """Write it down; where nothing was made there is no book."""
         text = (json.dumps(self.__dict__, indent=1, sort_keys=True) + "\n").encode()
-        if text != _read(BOOK):
+        if self.is_empty():
+            _drop(BOOK)
+        elif text != _read(BOOK):
             _replace(BOOK, text)
+
+    def is_empty(self) -> bool:
+        """Say whether nothing is known to have been made."""
+        return not any(self.__dict__.values())
 
     def forget(self, path: str) -> None:
         """Drop what is known of one file."""
@@ -169,7 +177,7 @@ def _make(book: Book) -> int:
             _make_profile(book, undo)
         with _doing(f"the helper {HELPER} can not be installed"):
             _make_helper(book, undo, source)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - it ends with it
         _roll_back(undo, error)
     return 0
 
@@ -178,8 +186,10 @@ def _roll_back(undo: Undo, error: BaseException) -> NoReturn:
     """Take back what this call has made, the last thing first, and end with the error."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    remains = []
+    remains: list[str] = []
     for what, back in reversed(undo):
+        if remains and what == FOLDER:
+            break  # it holds what --remove needs
         try:
             back()
             _say("undone", what)
@@ -196,21 +206,22 @@ def _roll_back(undo: Undo, error: BaseException) -> NoReturn:
 
 def _make_folders(book: Book, undo: Undo) -> None:
     """Make the folders of the helper; no user may be able to write to any on the way to them."""
-    for path in _ways(FOLDER):
+    there = list(_ways(FOLDER))
+    for path in there:
         _refuse_writable(path)
-    if os.statvfs(path).f_flag & (os.ST_NOSUID | os.ST_NOEXEC):
-        message = f"{path} is mounted nosuid or noexec, so that a helper in it has no effect"
-        raise HostError(message, hint=f"mount another file system on {path}, or remount it suid,exec")
+    if os.statvfs(there[-1]).f_flag & (os.ST_NOSUID | os.ST_NOEXEC):
+        message = f"{there[-1]} is mounted nosuid or noexec, so a helper in it would have no effect"
+        raise HostError(message, hint=f"remount the file system of {there[-1]} with suid,exec")
     missing = [path for path in _parents(FOLDER) if not os.path.lexists(path)]
     if not missing:
         _say("already there", FOLDER)
         return
-    undo.append((FOLDER, lambda: _drop_folders(missing)))
+    undo.append((FOLDER, lambda: _undo_folders(book, missing)))
     for path in missing:
         os.mkdir(path, 0o755)
         # A set-gid parent gives its group and bit away.
         os.chown(path, 0, 0)
-        os.chmod(path, 0o755)
+        os.chmod(path, 0o755)  # noqa: S103 - everybody may start the helper
     book.folders += missing
     book.save()
     _say("done", f"{FOLDER}, which only root can write to")
@@ -224,13 +235,15 @@ def _make_account(book: Book, undo: Undo) -> None:
     before = {path: text for path in ACCOUNTS if (text := _read(path)) is not None}
     book.account = [path for path in before if not _own_lines(before[path])]
     for path, text in before.items():
+        book.forget(path)  # an earlier user that somebody has removed since
         _note_end(book, path, text)
     book.save()
     undo.append((f"the system user {USER}", lambda: _undo_account(book)))
     _add_user(has_group="/etc/group" not in book.account)
     _adopt(book)
     if not book.lines.get("/etc/passwd"):
-        raise HostError(f"the user {USER} is not in /etc/passwd, although it was made")  # noqa: EM102, TRY003
+        message = f"the user {USER} is not in /etc/passwd, although it was made"
+        raise HostError(message)
     _say("done", f"the system user {USER} ({GECOS})")
 
 
@@ -245,7 +258,7 @@ def _is_account_there() -> bool:
         return False
     if found.pw_uid not in SYSTEM_USERS or found.pw_gecos.partition(",")[0] != GECOS:
         message = f"there is a user {USER} (uid {found.pw_uid}, {found.pw_gecos!r}) that is not jai's"
-        raise RefusedError(message, hint=f"give it another name, or make it a system user with the comment {GECOS!r}")
+        raise RefusedError(message, hint=f"rename it, or make it a system user with the comment {GECOS!r}")
     return True
 
 
@@ -297,81 +310,79 @@ def _make_ranges(book: Book, undo: Undo) -> None:
     users = _users()
     with _locked(RANGES):
         texts = {path: _read_ranges(path) for path in RANGES}
-        new = _new_lines(texts, users)
-        wanted = {path: _appended(texts[path] or b"", new[path]) for path in RANGES if new[path]}
+        ranges = {path: find_ranges(text or b"") for path, text in texts.items()}
+        new = _new_lines(texts, ranges, users)
+        wanted = {path: _appended(texts[path] or b"", lines) for path, lines in new.items()}
         for path, text in wanted.items():
             if len(text) > LARGEST_FILE:
                 message = f"{path} is larger than the helper reads (1 MiB)"
                 raise HostError(message, hint="remove the lines of accounts that are gone")
-        undo.append(("the strict uids", lambda: _undo_ranges(book, new)))
-        for path in wanted:
-            # Only the first of several calls has found the file as it was.
-            if not book.lines.get(path):
+        if new:
+            undo.append(("the strict uids", lambda: _undo_ranges(book, new)))
+        for path, lines in new.items():
+            if path not in book.lines:
+                # Only the first of several calls has found the file as it was.
                 _note_end(book, path, texts[path] or b"")
                 book.created += [path] if texts[path] is None else []
-            book.lines[path] = book.lines.get(path, []) + new[path]
-        if wanted:
-            book.save()
+            book.lines[path] = [line for line in book.lines.get(path, []) if line not in lines] + lines
+        book.save()
         for path, text in wanted.items():
             _replace(path, text)
-    _tell_ranges(texts, new, users)
+    _tell_ranges(ranges, new, users)
 
 
-def _new_lines(texts: dict[str, bytes | None], users: dict[int, str]) -> dict[str, list[str]]:
+def _new_lines(
+    texts: dict[str, bytes | None], ranges: dict[str, dict[int, int]], users: dict[int, str]
+) -> dict[str, list[str]]:
     """Give the lines that are missing, by file; one user has the same number in both."""
     free = _free_ids([text or b"" for text in texts.values()])
-    new: dict[str, list[str]] = {path: [] for path in texts}
+    new: dict[str, list[str]] = {}
     for uid in users:
-        lacking = [path for path, text in texts.items() if find_range(text or b"", uid) is None]
-        if lacking:
-            start = next(free, None)
-            if start is None:
-                message = "no uid is free for strict mode: the lines of /etc/subuid and /etc/subgid cover them all"
-                raise HostError(message, hint=f"leave some of {FIRST_FREE} to {LAST_FREE} free")
-            for path in lacking:
-                new[path].append(f"{uid}:{start}:1")
+        lacking = [path for path in texts if uid not in ranges[path]]
+        start = next(free, None) if lacking else None
+        if lacking and start is None:
+            message = f"no id from {FIRST_FREE} to {LAST_FREE} is free in {' and '.join(texts)}"
+            raise HostError(message, hint="strict mode needs one such id for each user: make a line smaller")
+        for path in lacking:
+            new.setdefault(path, []).append(f"{uid}:{start}:1")
     return new
 
 
-def _tell_ranges(texts: dict[str, bytes | None], new: dict[str, list[str]], users: dict[int, str]) -> None:
+def _tell_ranges(ranges: dict[str, dict[int, int]], new: dict[str, list[str]], users: dict[int, str]) -> None:
     """Say what each user got; warn of lines that were there and are of no use."""
-    ready = 0
     for uid, name in users.items():
         lines = {path: line for path in new for line in new[path] if line.startswith(f"{uid}:")}
-        unfit = [path for path, text in texts.items() if find_range(text or b"", uid) == UNFIT]
         if lines:
             _say("done", f"a strict uid for {name}: {next(iter(lines.values()))} in {' and '.join(lines)}")
-        elif not unfit:
-            ready += 1
-        for path in unfit:
-            _warn(f"the line of {name} ({uid}:…) in {path} is not one that strict mode can use; please mend it")
+        for path, found in ranges.items():
+            if found.get(uid) == UNFIT:
+                _warn(f"{path}: strict mode can not use the line of {name} ({uid}:…); please mend it")
+    ready = sum(all(found.get(uid, UNFIT) != UNFIT for found in ranges.values()) for uid in users)
     if ready:
         _say("already there", f"a strict uid for {ready} {'user' if ready == 1 else 'users'}")
-    starts = Counter(start for uid in users for start in [find_range(texts[RANGES[0]] or b"", uid)] if start)
-    for start, count in starts.items():
-        if count > 1 and start != UNFIT:
-            _warn(f"{count} users have the same strict uid {start} in {RANGES[0]}: they can reach each other's jails")
+    for path, found in ranges.items():
+        for start, count in Counter(found[uid] for uid in users if uid in found).items():
+            if count > 1 and start != UNFIT:
+                _warn(f"{path}: {count} users share the id {start} and can reach each other's strict jails")
 
 
-UNFIT = -1
+def find_ranges(text: bytes) -> dict[int, int]:
+    """Give each user's strict id as the helper finds it, `UNFIT` where it will not have it.
 
-
-def find_range(text: bytes, uid: int) -> int | None:
-    """Give the strict id of a user as the helper finds it; `UNFIT` if it will not have it, None without a line.
-
-    Only a line that starts with the number counts: names are not looked up by a privileged program.
+    Only a line that starts with the number counts: a privileged program does not look up names.
     """
+    found: dict[int, int] = {}
     for line in text.split(b"\n"):
         owner, *fields = line.split(b":")
-        if owner != b"%d" % uid:
+        if not re.fullmatch(PLAIN, owner) or int(owner) in found:
             continue
-        if len(fields) != 2 or not all(re.fullmatch(rb"0|[1-9][0-9]{0,9}", field) for field in fields):  # noqa: PLR2004
-            return UNFIT
-        start, count = map(int, fields)
-        if count == 0:
-            continue
-        return start if LOWEST_ID <= start <= NO_ID - count and start != uid else UNFIT
-    return None
+        start, count = UNFIT, 1
+        if len(fields) == 2 and all(re.fullmatch(PLAIN, field) for field in fields):  # noqa: PLR2004
+            start, count = map(int, fields)
+        if count or start > NO_ID:
+            fits = LOWEST_ID <= start <= NO_ID - count and start != int(owner)
+            found[int(owner)] = start if fits else UNFIT
+    return found
 
 
 def _users() -> dict[int, str]:
@@ -398,17 +409,13 @@ def _free_ids(texts: Iterable[bytes]) -> Iterator[int]:
             number = _number(line.split(b":")[2:3])
             taken += [] if number is None else [(number, number + 1)]
     at = FIRST_FREE
-    for start, end in sorted(taken):
-        while at < min(start, LAST_FREE + 1):
-            yield from () if _is_known(at) else (at,)
-            at += 1
+    for start, end in [*sorted(taken), (LAST_FREE + 1, LAST_FREE + 1)]:
+        yield from (number for number in range(at, min(start, LAST_FREE + 1)) if not _is_known(number))
         at = max(at, end)
-    for number in range(at, LAST_FREE + 1):
-        yield from () if _is_known(number) else (number,)
 
 
 def _taken(line: bytes) -> tuple[int, int] | None:
-    """Give the first number of a line's range and the first behind it; what can not be read covers nothing."""
+    """Give the first number of a line's range and the first behind it; None if it can not be read."""
     fields = line.split(b":")
     start, count = _number(fields[1:2]), _number(fields[2:3])
     return (start, start + count) if start is not None and count else None
@@ -474,10 +481,11 @@ def _helper_of_the_package() -> bytes:
     path = os.path.join(os.path.dirname(os.path.abspath(jai.__file__)), "helper", "jai-idmap")
     content = _read(path) or b""
     if os.path.islink(path) or not content.startswith(b"\x7fELF"):
-        raise HostError(f"the helper is not in this installation of jai: {path}", hint="install jai again")  # noqa: EM102, TRY003
+        message = f"the helper is not in this installation of jai: {path}"
+        raise HostError(message, hint="install jai again")
     changers = {name for place in _ways(path) if (name := _other_writer(place))}
     if changers:
-        _warn(f"the helper comes from {path}, which {' and '.join(sorted(changers))} can change; it is copied as it is")
+        _warn(f"the helper is copied from {path}, which {' and '.join(sorted(changers))} can change")
     return content
 
 
@@ -496,14 +504,15 @@ def _make_helper(book: Book, undo: Undo, content: bytes) -> None:
     book.save()
     _install(content)
     if not _is_privileged():
-        raise HostError(f"{HELPER} did not get its capabilities")  # noqa: EM102, TRY003
+        message = f"{HELPER} did not get its capabilities"
+        raise HostError(message)
     book.helper = [_digest(content)]
     book.save()
     _say("done", f"{HELPER}, {_privilege()}")
 
 
 def _install(content: bytes) -> None:
-    """Write the helper with its privilege; a write or chown takes file capabilities away, so they come last."""
+    """Write the helper with its privilege, which comes last: a write or chown takes it away."""
 
     def finish(fd: int) -> None:
         os.fchown(fd, 0, 0)
@@ -549,7 +558,7 @@ def _make_profile(book: Book, undo: Undo) -> None:
         return
     parser = shutil.which("apparmor_parser", path=TOOLS)
     if not parser:
-        message = "AppArmor restricts user namespaces, and apparmor_parser is not there to make an exception for jai"
+        message = "AppArmor restricts user namespaces, and without apparmor_parser jai gets no exception"
         raise HostError(message, hint="install the package apparmor")
     launcher = _launcher()
     launchers = [path for path in book.launchers if os.path.exists(path) and path != launcher]
@@ -571,7 +580,8 @@ def _make_profile(book: Book, undo: Undo) -> None:
     _run([parser, "-r", PROFILE])
     book.profile = [_digest(content)]
     book.save()
-    _say("done", f"{PROFILE} lets the helper and {' and '.join(launchers) or 'no launcher'} make user namespaces")
+    allowed = " and ".join([HELPER, *launchers])
+    _say("done", f"{PROFILE}, which lets {allowed} make user namespaces")
 
 
 def profile(helper: str, launchers: Sequence[str]) -> str:
@@ -607,7 +617,7 @@ def _remove(book: Book) -> int:
 
     Raises: HostError that names what remains.
     """
-    if book.__dict__ == Book.__new__(Book).__dict__ or not any(book.__dict__.values()):
+    if book.is_empty():
         _say("already gone", "there is nothing that --setup has made")
         return 0
     parts: dict[str, Callable[[Book], None]] = {
@@ -617,7 +627,7 @@ def _remove(book: Book) -> int:
         f"the system user {USER}": _remove_account,
         FOLDER: _remove_folder,
     }
-    failed = []
+    failed: list[str] = []
     for what, remove in parts.items():
         if what == FOLDER and failed:
             break  # it holds what is needed to try again
@@ -626,7 +636,8 @@ def _remove(book: Book) -> int:
         except (OSError, JaiError) as error:
             failed.append(f"{what} ({error})")
     if failed:
-        raise HostError("not everything could be removed", detail=f"what remains: {', '.join(failed)}, {FOLDER}")  # noqa: EM101, TRY003
+        message = "not everything could be removed"
+        raise HostError(message, detail=f"what remains: {', '.join(failed)}, {FOLDER}")
     return 0
 
 
@@ -724,8 +735,7 @@ def _remove_account(book: Book) -> None:
 def _remove_folder(book: Book) -> None:
     """Remove what was written down, and the folders that were made unless something else is in them."""
     for path in (BOOK, f"{BOOK}+", f"{HELPER}+"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        _drop(path)
     _drop_folders(book.folders)
     if book.folders:
         gone = not os.path.exists(FOLDER)
@@ -733,9 +743,6 @@ def _remove_folder(book: Book) -> None:
 
 
 def _drop_folders(folders: Sequence[str]) -> None:
-    if FOLDER in folders:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(BOOK)
     for path in reversed(folders):
         try:
             os.rmdir(path)
@@ -748,6 +755,12 @@ def _drop_folders(folders: Sequence[str]) -> None:
 
 
 # --- taking back what this call has made ------------------------------------------------------------------
+
+
+def _undo_folders(book: Book, folders: Sequence[str]) -> None:
+    book.folders = [path for path in book.folders if path not in folders]
+    book.save()
+    _drop_folders(folders)
 
 
 def _undo_account(book: Book) -> None:
@@ -774,9 +787,8 @@ def _undo_ranges(book: Book, new: dict[str, list[str]]) -> None:
 
 def _undo_profile(book: Book, before: tuple[list[str], list[str]], old: bytes | None) -> None:
     if old is None:
-        with contextlib.suppress(FileNotFoundError):
-            _unload(PROFILE)
-            os.unlink(PROFILE)
+        _unload(PROFILE)
+        _drop(PROFILE)
     else:
         _replace(PROFILE, old)
     book.profile, book.launchers = before
@@ -785,8 +797,7 @@ def _undo_profile(book: Book, before: tuple[list[str], list[str]], old: bytes | 
 
 def _undo_helper(book: Book, before: list[str], old: bytes | None) -> None:
     if old is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(HELPER)
+        _drop(HELPER)
     else:
         _install(old)
     book.helper = before
@@ -805,6 +816,11 @@ def _read(path: str) -> bytes | None:
         return None
 
 
+def _drop(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _replace(path: str, content: bytes, finish: Callable[[int], None] | None = None) -> None:
     """Write a file whole or not at all, with the owner, mode and label of the one that it replaces.
 
@@ -812,8 +828,7 @@ def _replace(path: str, content: bytes, finish: Callable[[int], None] | None = N
     one that was killed has left it there.
     """
     part = f"{path}+"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(part)
+    _drop(part)
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         left = memoryview(content)
@@ -894,9 +909,8 @@ def _other_writer(path: str) -> str:
 def _refuse_writable(path: str) -> None:
     found = os.stat(path)
     if found.st_uid != 0 or found.st_mode & 0o022 or not stat.S_ISDIR(found.st_mode):
-        what = f"{path} is not a directory of root's that nobody else can write to"
-        hint = f"sudo chown root {path}; sudo chmod go-w {path}"
-        raise RefusedError(f"{what}, so the helper would not be safe there", hint=hint)
+        message = f"{path} is not root's alone to write to, so the helper would not be safe in {FOLDER}"
+        raise RefusedError(message, hint=f"sudo chown root {path}; sudo chmod go-w {path}")
 
 
 def _name(lookup: Callable[[int], Sequence[object]], number: int) -> str:
@@ -923,7 +937,7 @@ def _bytes(line: str) -> bytes:
 
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
-    """Keep other setups out.  /run is root's; a lock on a file that everybody may open could be held by anybody."""
+    """Keep other setups out.  In /run, since a file that everybody may open could be locked by anybody."""
     with _doing("the lock of --setup can not be taken"):
         fd = _lock()
     try:
@@ -1025,22 +1039,26 @@ def _run(command: Sequence[str]) -> None:
 
     Raises: HostError with the last thing that it said.
     """
-    environment = {"PATH": TOOLS, "LC_ALL": "C"}
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, cwd="/", check=False)
+    env = {"PATH": TOOLS, "LC_ALL": "C"}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=env, cwd="/", check=False
+    )
     if done.returncode:
         said = os.fsdecode(done.stderr or done.stdout).strip().splitlines()
         detail = said[-1] if said else f"it ended with {done.returncode}"
-        raise HostError(f"{os.path.basename(command[0])} failed", detail=detail)  # noqa: EM102, TRY003
+        message = f"{os.path.basename(command[0])} failed"
+        raise HostError(message, detail=detail)
 
 
 def _say(word: str, what: str) -> None:
-    # Who does not listen must not stop it half-way.
-    with contextlib.suppress(OSError):
-        sys.stdout.write(f"{word}: {printable(what)}\n")
-        sys.stdout.flush()
+    _write(1, f"{word}: {printable(what)}\n")
 
 
 def _warn(what: str) -> None:
+    _write(2, f"jai: {printable(what)}\n")
+
+
+def _write(fd: int, line: str) -> None:
+    # Who does not listen must not stop it half-way.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"jai: {printable(what)}\n")
-        sys.stderr.flush()
+        os.write(fd, line.encode("utf-8", "backslashreplace"))

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_configure() -> None:
     """Let the tests import `conformance`, but find `jai` where the wheel was installed."""
+    # Behind the wall the checkout is read-only, and the machine may be busy.
+    hypothesis.settings.register_profile("jai", database=None, deadline=None)
+    hypothesis.settings.load_profile("jai")
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
     found = importlib.util.find_spec("jai")

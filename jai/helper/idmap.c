@@ -10,6 +10,7 @@
 #include <linux/nsfs.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
@@ -20,8 +21,7 @@
 #include <sys/wait.h>
 
 #define CAPS (1U << CAP_SYS_ADMIN | 1U << CAP_SETUID | 1U << CAP_SETGID)
-
-/* Descriptors with a place of their own; it is /dev/null while there is nothing else. */
+/* Descriptors with a place of their own, held by /dev/null. */
 enum { SOCKET = 0, NOTHING = 1, MAP = 3, RESULT = 4 };
 
 static struct {
@@ -32,13 +32,11 @@ static struct {
 /* Reads a plain decimal number: what comes behind it, or NULL. */
 static const char *take_number(const char *at, uint32_t *number)
 {
-	const char *start = at;
-	uint64_t value = 0;
+	size_t digits = strspn(at, "0123456789");
+	uint64_t value = digits <= 10 ? strtoull(at, NULL, 10) : UINT64_MAX;
 
-	for (; *at >= '0' && *at <= '9' && value <= UINT32_MAX; at++)
-		value = value * 10 + (uint64_t)(*at - '0');
 	*number = (uint32_t)value;
-	return at == start || (*start == '0' && at > start + 1) || value > UINT32_MAX ? NULL : at;
+	return !digits || value > UINT32_MAX || (*at == '0' && digits > 1) ? NULL : at + digits;
 }
 
 /* Finds the first id of the first range of `owner`, whose own id is `own`: 0 or an errno. */
@@ -89,18 +87,15 @@ static int open_process(pid_t pid)
 
 static int write_map(int proc, const char *name, uint32_t inside, uint32_t outside)
 {
-	char text[32];
-	int size = snprintf(text, sizeof(text), "%u %u 1\n", inside, outside);
 	auto_fd fd = proc < 0 ? -1 : openat(proc, name, O_WRONLY | O_CLOEXEC);
 
-	return fd < 0 || write(fd, text, (size_t)size) != size ? errno : 0;
+	return fd < 0 || dprintf(fd, "%u %u 1\n", inside, outside) < 0 ? errno ?: EIO : 0;
 }
 
 /*
- * Safe because: the administrator gave the id to the caller, and the namespace is the caller's own,
- * directly below ours; its map is written once.  A process that moves on meanwhile gets an error,
- * or what the caller had mapped to that number.  setgroups stays allowed: a jail has to leave the
- * groups.
+ * IDENTITY.  Safe because: the administrator gave the id to the caller; the namespace is its own,
+ * directly below ours, and a map is written once.  A process that moves on meanwhile gets an error,
+ * or what the caller had mapped to that number.  setgroups stays: a jail must leave the groups.
  */
 static int serve_identity(uint32_t inside)
 {
@@ -135,20 +130,19 @@ static int wait_for(pid_t child, int options)
 
 /*
  * The user namespace of id-mapped mounts.  Whoever could write another map, with root in it, would
- * make files of root's: so nobody may control the process in it.  It is not dumpable, thus not
- * traced, and its maps are files of root's; each can be written once, and it is we who must
- * succeed.
+ * make files of root's: so nobody may control the process in it.  It is not dumpable, thus never
+ * traced, and its maps are files of root's; each is written once, and by us, or it is not used.
  */
 static int make_map(void)
 {
-	const pid_t parent = getpid(),
-		    child = sys_clone3(CLONE_FILES | CLONE_NEWUSER, SIGCHLD, NULL);
+	const pid_t self = getpid();
+	const pid_t child = sys_clone3(CLONE_FILES | CLONE_NEWUSER, SIGCHLD, NULL);
 	auto_fd proc = -1;
 	int error;
 
 	if (child == 0) {
 		error = leave(open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC), MAP);
-		if (!error && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
+		if (!error && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == self)
 			raise(SIGSTOP);
 		_exit(error ?: EINTR);
 	}
@@ -160,16 +154,15 @@ static int make_map(void)
 	error = write_map(proc, "uid_map", caller.uid, caller.strict_uid)
 			?: write_map(proc, "gid_map", caller.gid, caller.strict_gid);
 	setfsuid(caller.uid);
+	caller.has_map = !error;
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
-	/* A change of ids may have set it. */
 	return prctl(PR_SET_DUMPABLE, 0) < 0 ? errno : error;
 }
 
 /*
- * Whoever has a mount may loosen its attributes, unless they are locked: as in the copy of a mount
- * namespace for another user namespace, nowhere else.  So it goes through two that nobody else is
- * in.
+ * A mount's attributes can be loosened, unless they are locked: as in the copy of a mount namespace
+ * for another user namespace, nowhere else.  So it goes through two that nobody else is in.
  */
 static int lock_attributes(int mount, const char *at)
 {
@@ -184,22 +177,26 @@ static int lock_attributes(int mount, const char *at)
 }
 
 /*
- * Safe because: the caller owns the directory or file.  A device or set-uid program is none in its
- * mount, what was read-only stays so (locked), nothing spreads to other mounts (private), the
- * kernel refuses what is not in our mount namespace.  What is mounted below is left out; what that
- * hides is in the caller's own directory, and each file still asks for the rights to it.
+ * CLONE.  Safe because: the directory is the caller's.  In the mount no device or set-uid program
+ * is one, what was read-only stays so (locked), and nothing spreads to other mounts (private). What
+ * is mounted below is left out; what that hides still asks for the rights to each file.
+ *
+ * MOUNT.  Safe because: in such a clone the caller's strict id stands for the caller, who could do
+ * all that itself.  Other ids have no place in the map: nobody can write to their files, or give
+ * them any.
  */
-static int serve_clone(int fd, uint64_t map)
+static int serve_mount(int fd, bool mapped)
 {
-	const uint64_t set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | map;
-	const struct mount_attr attr = {set, 0, MS_PRIVATE, map ? MAP : 0};
+	const uint64_t set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (mapped ? MOUNT_ATTR_IDMAP : 0);
+	const struct mount_attr attr = {set, 0, MS_PRIVATE, mapped ? MAP : 0};
+	int error = mapped && !caller.has_map ? make_map() : 0;
 	struct stat stat;
 	auto_fd mount = -1;
 	pid_t child;
 
-	if (fstat(fd, &stat) < 0)
-		return errno;
-	if (!S_ISDIR(stat.st_mode) && !(map && S_ISREG(stat.st_mode)))
+	if (error || fstat(fd, &stat) < 0)
+		return error ?: errno;
+	if (!S_ISDIR(stat.st_mode) && !(mapped && S_ISREG(stat.st_mode)))
 		return ENOTDIR;
 	if (stat.st_uid != caller.uid)
 		return EACCES;
@@ -210,19 +207,6 @@ static int serve_clone(int fd, uint64_t map)
 	if (child == 0)
 		_exit(lock_attributes(mount, S_ISDIR(stat.st_mode) ? "/proc" : "/dev/null"));
 	return wait_for(child, 0);
-}
-
-/*
- * Safe because: it is a clone as above in which the caller's strict id stands for the caller, who
- * could do all that itself.  Every other id has no place in the map: nobody can write to a file
- * of such an id, nor give it one.  The kernel refuses a mount that is mapped already.
- */
-static int serve_mount(int fd)
-{
-	int error = caller.has_map ? 0 : make_map();
-
-	caller.has_map = !error;
-	return error ?: serve_clone(fd, MOUNT_ATTR_IDMAP);
 }
 
 /* Is it a request?  Otherwise we end, which also closes what came with it. */
@@ -263,7 +247,7 @@ static bool serve(void)
 	if (!error && fd < 0)
 		error = serve_identity(r.inside);
 	else if (!error)
-		error = r.verb == IDMAP_MOUNT ? serve_mount(fd) : serve_clone(fd, 0);
+		error = serve_mount(fd, r.verb == IDMAP_MOUNT);
 	answer = (struct idmap_answer){(uint32_t)error, caller.strict_uid};
 	part = (struct iovec){&answer, sizeof(answer)};
 	if (error || fd < 0)

@@ -7,7 +7,20 @@ import sys
 from jai._core import lib
 from jai.errors import printable
 from jai.run import steps_of
-from jai.steps import MAKE, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, RESOURCES, SAME, SESSION, SHARED
+from jai.steps import (
+    MAKE,
+    MAPPED,
+    NODEV,
+    NOEXEC,
+    NOSUID,
+    RDONLY,
+    RECURSIVE,
+    RESOURCES,
+    SAME,
+    SESSION,
+    SHARED,
+    STRICT,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +38,8 @@ FLAGS = (
     (MAKE, "make"),
     (SHARED, "shared"),
     (SESSION, "own-session"),
+    (STRICT, "strict-id"),
+    (MAPPED, "id-mapped"),
 )
 # Set by jai itself: their values are no secret of the user's.
 PLAIN = ("HOME", "JAI_JAIL", "JAI_MODE", "JAI_USER", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER")
@@ -55,7 +70,9 @@ def _limit(step: Step) -> str:
 
 WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_LOCK: lambda step: f"lock {step.target}{_flags(step)}",
-    lib.JAI_USERNS: lambda step: f"user-namespace uid {step.number} gid {step.mode}",
+    lib.JAI_HELPER: lambda step: f"helper {step.target}",
+    lib.JAI_IDMAP: lambda step: f"id-map {step.source}{_flags(step)}",
+    lib.JAI_USERNS: lambda step: f"user-namespace uid {step.number} gid {step.mode}{_flags(step)}",
     lib.JAI_NETNS: lambda _: "network-namespace",
     lib.JAI_NSLIMIT: lambda step: f"namespace-limit {step.target} {step.number}",
     lib.JAI_ROOT: lambda step: f"root / recursive{_flags(step)}",

@@ -159,6 +159,28 @@ def _lock(_step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, s
     return None
 
 
+def _strict(step: Step, number: int, policy: Policy, host: Host) -> tuple[str, str] | None:
+    setup = "sudo jai --setup"
+    if number == errno.ENOENT:
+        return ("there is no strict id for you in /etc/subuid and /etc/subgid", setup)
+    if number == errno.EBADMSG:
+        return ("your line in /etc/subuid or /etc/subgid is not as it must be", setup)
+    if number == errno.ECONNRESET:
+        return ("the helper of strict mode can not be used", f"{setup}; jai --doctor says more")
+    if number == errno.EINVAL and step.kind == lib.JAI_IDMAP:
+        return (
+            f"{step.source} is on a file system whose ids can not be mapped (NFS, FUSE and the like)",
+            "bare mode works there: -m bare",
+        )
+    return _bind(step, number, policy, host) if step.kind == lib.JAI_IDMAP else None
+
+
+def _user_namespace(step: Step, number: int, policy: Policy, host: Host) -> tuple[str, str] | None:
+    return (_strict(step, number, policy, host) if policy.strict else None) or _namespace(
+        step, number, policy, host
+    )
+
+
 def _space(step: Step, number: int, detail: str) -> JaiError:
     what = "read-only" if number == errno.EROFS else "full"
     message = f"the file system of the jail's state is {what}"
@@ -169,7 +191,9 @@ def _space(step: Step, number: int, detail: str) -> JaiError:
 MAKING = (lib.JAI_OVERLAY, lib.JAI_DIRECTORY, lib.JAI_FILE, lib.JAI_BIND)
 REASONS = {
     lib.JAI_LOCK: _lock,
-    lib.JAI_USERNS: _namespace,
+    lib.JAI_HELPER: _strict,
+    lib.JAI_IDMAP: _strict,
+    lib.JAI_USERNS: _user_namespace,
     lib.JAI_NETNS: _namespace,
     lib.JAI_ROOT: _root,
     lib.JAI_OVERLAY: _overlay,

@@ -39,6 +39,7 @@ class Granted(Record):
     path: str
     readonly: bool
     type: str
+    owner: int
     same: tuple[int, int] | None
 
 
@@ -69,7 +70,7 @@ def find_grants(
         if found is None:
             if grant.suffix == "!":
                 create.append(path)
-                granted[path] = Granted(path, grant.access == "ro", "directory", None)
+                granted[path] = Granted(path, grant.access == "ro", "directory", host.account.uid, None)
             elif grant.suffix != "?":
                 _refuse_missing(grant)
             continue
@@ -95,7 +96,7 @@ def _current(settings: Settings, host: Host) -> Granted:
         raise RefusedError(message, hint="go to a project, or run without granting it: -D")
     explicit = any(host.real(grant.path) == cwd for grant in settings.grants)
     if explicit:
-        return Granted(cwd, host.readonly(cwd), found.type, found.same)
+        return Granted(cwd, host.readonly(cwd), found.type, found.owner, found.same)
     _refuse_secret(settings, host, cwd)
     if is_below(home, cwd):
         message = f"the current directory {cwd} contains the home: granting it would protect nothing"
@@ -106,7 +107,7 @@ def _current(settings: Settings, host: Host) -> Granted:
     if any(is_below(cwd, place) for place in SYSTEM) and host.account.uid == 0:
         message = f"the current directory {cwd} is the system's"
         raise RefusedError(message, hint=hint)
-    return Granted(cwd, host.readonly(cwd), found.type, found.same)
+    return Granted(cwd, host.readonly(cwd), found.type, found.owner, found.same)
 
 
 def _refuse_secret(settings: Settings, host: Host, cwd: str) -> None:
@@ -167,7 +168,7 @@ def _granted(grant: Grant, host: Host, path: str, found: Found) -> Granted:
     if not readonly and found.type != "socket" and found.owner != host.account.uid:
         message = f"{_option(grant)}: belongs to another user (uid {found.owner})"
         raise RefusedError(message, hint="--rdir grants it read-only")
-    return Granted(path, readonly or host.readonly(path), found.type, found.same)
+    return Granted(path, readonly or host.readonly(path), found.type, found.owner, found.same)
 
 
 def _refuse_own(path: str, own: tuple[str, ...]) -> None:

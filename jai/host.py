@@ -94,6 +94,11 @@ class Host:
         self._mounts: bytes | None = None
         self._real: dict[str, str] = {}
 
+    def user(self, name: str) -> Account | None:
+        """Look a local user up, None if there is none of this name."""
+        fields = _passwd_line(0, name)
+        return _account(fields) if fields else None
+
     def find(self, path: str) -> Found | None:
         """Say what is at a path, links followed; None where there is nothing to be seen."""
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from jai import steps
 from jai.grants import DEV, PROC
 from jai.policy import RUN
-from jai.steps import INERT, MAKE, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
+from jai.steps import INERT, MAKE, MAPPED, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +31,18 @@ Place = tuple[str, list[Step]]
 
 
 def plan(policy: Policy, passwd: str = "") -> list[Step]:
-    """Give the steps that make the jail of a policy; `passwd` is the whole file for a foreign user."""
+    """Give the steps that make the jail of a policy; `passwd` is the whole file where it differs."""
     account = policy.account
     overlaid = policy.mode == "casual" and not _home_is_granted(policy)
-    found = [steps.lock(policy.layout.lock, shared=overlaid), steps.user_namespace(account.uid, account.gid)]
+    tree = _tree(policy, overlaid=overlaid, passwd=passwd)
+    found = [steps.lock(policy.layout.lock, shared=overlaid)]
+    if policy.strict:
+        found.append(steps.helper(policy.strict.helper))
+        found += _requests(tree)
+        found.append(steps.strict_namespace(policy.strict.uid, policy.strict.gid))
+        found.append(steps.namespace_limit("max_user_namespaces", 0))
+    else:
+        found.append(steps.user_namespace(account.uid, account.gid))
     if policy.net == "none":
         found.append(steps.network_namespace())
     if policy.owns_cgroup:
@@ -42,13 +50,32 @@ def plan(policy: Policy, passwd: str = "") -> list[Step]:
         # caller is in, and kill or starve it.
         found.append(steps.namespace_limit("max_cgroup_namespaces", 0))
     found.append(steps.root(RDONLY | INERT))
-    found += _tree(policy, overlaid=overlaid, passwd=passwd)
-    found += [steps.seal(DEV), steps.seal(RUN), steps.pivot(), steps.init(), steps.proc(PROC)]
+    found += tree
+    found += [steps.seal(path) for path in (DEV, RUN, *policy.skeletons)]
+    found += [steps.pivot(), steps.init(), steps.proc(PROC)]
     if account.uid == 0:
         found += [steps.bind(path, path, RDONLY | INERT | NOEXEC) for path in policy.root_proc]
     if passwd:
         found.append(steps.bind(PASSWD, PASSWD_COPY, RDONLY | INERT))
     return found + _command(policy)
+
+
+def _requests(tree: list[Step]) -> list[Step]:
+    """Number the mounts that the helper is to map, and give what is asked of it."""
+    found: list[Step] = []
+    for step in tree:
+        if step.flags & MAPPED:
+            step.number = len(found)
+            found.append(steps.idmap(step.source, step.number, step.same))
+            step.forget_identity()
+    return found
+
+
+def _own(policy: Policy, target: str, source: str, flags: int, same: tuple[int, int] | None = None) -> Step:
+    """Show a directory of the user's own: in strict mode, as the strict id's."""
+    if policy.strict:
+        return steps.mapped(target, source, flags & ~RECURSIVE, same)
+    return steps.bind(target, source, flags, same)
 
 
 def _home_is_granted(policy: Policy) -> bool:
@@ -57,7 +84,7 @@ def _home_is_granted(policy: Policy) -> bool:
 
 def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
     """Give what is put in place, parents before what lies in them."""
-    tmp = [steps.bind(path, policy.layout.tmp, INERT) for path in policy.private_tmp]
+    tmp = [_own(policy, path, policy.layout.tmp, INERT) for path in policy.private_tmp]
     places: list[Place] = [(step.target, [step]) for step in tmp]
     places += [(DEV, _dev(policy, passwd)), (RUN, _run(policy))]
     if policy.runtime_dir:
@@ -65,9 +92,10 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
     if overlaid:
         places.append((policy.home, _overlay(policy)))
     elif not _home_is_granted(policy):
-        places.append((policy.home, [steps.bind(policy.home, policy.layout.home, INERT | MAKE)]))
-    places += [(grant.path, [_grant(grant)]) for grant in policy.grants]
-    places += [(path, [steps.bind(path, path, INERT | RECURSIVE)]) for path in policy.pinned]
+        places.append((policy.home, [_own(policy, policy.home, policy.layout.home, INERT | MAKE)]))
+    places += [(path, [steps.tmpfs(path, 0o755, INERT | NOEXEC)]) for path in policy.skeletons]
+    places += [(grant.path, [_grant(policy, grant)]) for grant in policy.grants]
+    places += [(path, [_own(policy, path, path, INERT | RECURSIVE)]) for path in policy.pinned]
     places += [(hidden.path, [_cover(hidden)]) for hidden in policy.hidden]
     # A stable sort by path puts parents first, and the order above decides between equals.
     places.sort(key=lambda place: place[0])
@@ -81,8 +109,10 @@ def _overlay(policy: Policy) -> list[Step]:
     return [*masks, steps.overlay(policy.home, paths.changes, paths.overlay_work, flags, policy.home_same)]
 
 
-def _grant(grant: Granted) -> Step:
+def _grant(policy: Policy, grant: Granted) -> Step:
     flags = INERT | MAKE | (RECURSIVE if grant.type == "directory" else 0) | (RDONLY if grant.readonly else 0)
+    if grant.owner == policy.account.uid and grant.type in ("directory", "file"):
+        return _own(policy, grant.path, grant.path, flags, grant.same)
     return steps.bind(grant.path, grant.path, flags, grant.same)
 
 

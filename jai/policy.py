@@ -37,6 +37,8 @@ RUN_FILES = (
 )
 RESOLV_CONF = "/etc/resolv.conf"
 
+HELPER = "/usr/local/libexec/jai/jai-idmap"
+
 # For root as the jailed user: uid 0 may write these without any capability.
 ROOT_PROC = tuple(
     f"/proc/{name}"
@@ -84,6 +86,14 @@ class Hidden(Record):
     directory: bool
 
 
+class Strict(Record):
+    """What strict mode adds: the helper, and the uid and gid that the jail shows for the strict id."""
+
+    helper: str
+    uid: int
+    gid: int
+
+
 class Policy(Record):
     """What the jail is and may; nothing is left to be looked up."""
 
@@ -99,6 +109,8 @@ class Policy(Record):
     masks: tuple[str, ...]
     hidden: tuple[Hidden, ...]
     owns_cgroup: bool
+    strict: Strict | None
+    skeletons: tuple[str, ...]
     pinned: tuple[str, ...]
     root_proc: tuple[str, ...]
     nodes: tuple[str, ...]
@@ -128,6 +140,7 @@ def decide(settings: Settings, host: Host) -> Policy:
     Raises: RefusedError, HostError and UsageError; nothing has been started or made by then.
     """
     _refuse_impossible(settings, host)
+    strict = _strict(settings, host) if settings.mode == "strict" else None
     home = host.real(host.home)
     found = _check_home(settings, host, home)
     storage = host.real(settings.storage)
@@ -149,7 +162,7 @@ def decide(settings: Settings, host: Host) -> Policy:
     return Policy(
         mode=settings.mode,
         jail=settings.jail,
-        layout=layout(storage, state, settings.jail),
+        layout=layout(storage, state, settings.jail, strict=strict is not None),
         account=host.account,
         home=home,
         home_mode=found.mode,
@@ -159,6 +172,8 @@ def decide(settings: Settings, host: Host) -> Policy:
         masks=masks,
         hidden=hidden,
         owns_cgroup=host.account.uid == 0 or host.owns_cgroup(),
+        strict=strict,
+        skeletons=_skeletons(host, view, grants, home) if strict else (),
         pinned=_pinned(grants, hidden),
         root_proc=tuple(path for path in ROOT_PROC if host.account.uid == 0 and host.find(path)),
         nodes=tuple(path for path in DEVICE_NODES if host.find(path)),
@@ -178,7 +193,7 @@ def decide(settings: Settings, host: Host) -> Policy:
         otherwise=home,
         command=settings.command or (host.account.shell,),
         create=create,
-        write_mode=settings.mode_given and not settings.jail_file_exists,
+        write_mode=not settings.jail_file_exists,
         notes=notes,
     )
 
@@ -210,9 +225,6 @@ class View:
 
 
 def _refuse_impossible(settings: Settings, host: Host) -> None:
-    if settings.mode == "strict":
-        message = f"the jail {settings.jail!r} is strict, and strict mode is not in this version yet"
-        raise HostError(message, hint="choose a mode that needs no root: -m casual or -m bare")
     if settings.command and not settings.command[0]:
         message = "the command is an empty word"
         raise JaiError(message, hint="jai CMD [ARG...]", status=EXIT_NOT_FOUND)
@@ -223,6 +235,34 @@ def _refuse_impossible(settings: Settings, host: Host) -> None:
         name = ("standard input", "standard output", "standard error")[fd]
         message = f"{name} is a directory: through it the command would reach the real files"
         raise RefusedError(message, hint="redirect it from or to a file")
+
+
+def _strict(settings: Settings, host: Host) -> Strict:
+    jailed = host.user("jai")
+    if jailed is None or host.find(HELPER) is None:
+        message = f"the jail {settings.jail!r} is strict, and strict mode has not been set up"
+        hint = "once: sudo jai --setup; or choose a mode that needs no root: -m casual, -m bare"
+        raise HostError(message, hint=hint)
+    return Strict(HELPER, jailed.uid, jailed.gid)
+
+
+def _skeletons(host: Host, view: View, grants: tuple[Granted, ...], home: str) -> tuple[str, ...]:
+    """Give the directories that the strict id could not pass on its way to a grant or the home.
+
+    Such a directory is replaced by one that leads on and shows nothing else.
+    """
+    found = set()
+    for path in (home, *(grant.path for grant in grants)):
+        parts = path.split("/")[1:-1]
+        for count in range(1, len(parts) + 1):
+            parent = "/" + "/".join(parts[:count])
+            at = host.find(parent)
+            if view.tree(parent) != "host":
+                break
+            if at and not at.mode & 0o001:
+                found.add(parent)
+                break
+    return tuple(sorted(found))
 
 
 def _check_home(settings: Settings, host: Host, home: str) -> Found:
@@ -259,7 +299,7 @@ def _state(settings: Settings, host: Host, storage: str) -> tuple[str, tuple[str
     if not unfit:
         return storage, ()
     local = local_state(host.account.uid)
-    if settings.mode == "casual" and (also := host.unfit_for_upper(local)):
+    if settings.mode != "bare" and (also := host.unfit_for_upper(local)):
         message = f"neither {storage} ({unfit}) nor {local} ({also}) can keep what the jail changes"
         hint = "choose a directory on a local file system with --storage DIR, or use -m bare"
         raise HostError(message, hint=hint)

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 
 def steps_of(policy: Policy) -> list[Step]:
-    """Give the plan of a policy, with the passwd file that a foreign user needs."""
-    passwd = ""
-    if policy.account.entry:
-        from jai.host import read_bytes  # noqa: PLC0415 - only for users that come from elsewhere
+    """Give the plan of a policy, with the passwd file where the jail's differs from the host's."""
+    account = policy.account
+    if not account.entry and not policy.strict:
+        return plan(policy)
+    from jai.host import read_bytes  # noqa: PLC0415 - only where it is needed
 
-        passwd = os.fsdecode(read_bytes("/etc/passwd")) + policy.account.entry
+    passwd = os.fsdecode(read_bytes("/etc/passwd")) + account.entry
+    if policy.strict:
+        fields = f"jai:x:{policy.strict.uid}:{policy.strict.gid}:jailed:{policy.home}:{account.shell}\n"
+        passwd = fields + "".join(
+            line for line in passwd.splitlines(keepends=True) if not line.startswith("jai:")
+        )
     return plan(policy, passwd)
 
 

@@ -22,6 +22,8 @@ MAKE: int = lib.JAI_MAKE
 SAME: int = lib.JAI_SAME
 SHARED: int = lib.JAI_SHARED
 SESSION: int = lib.JAI_SESSION
+STRICT: int = lib.JAI_STRICT
+MAPPED: int = lib.JAI_MAPPED
 
 # Everything that is not a system directory of the host's own.
 INERT = NOSUID | NODEV
@@ -56,6 +58,16 @@ class Step:
         self.number = number
         self.device, self.inode = same or (0, 0)
 
+    @property
+    def same(self) -> tuple[int, int] | None:
+        """The identity that the source must still have."""
+        return (self.device, self.inode) if self.flags & SAME else None
+
+    def forget_identity(self) -> None:
+        """Leave the check of the identity to another step."""
+        self.flags &= ~SAME
+        self.device = self.inode = 0
+
 
 def lock(path: str, *, shared: bool) -> Step:
     """Serialise the starts of the jail; find a living run whose overlay to share."""
@@ -65,6 +77,26 @@ def lock(path: str, *, shared: bool) -> Step:
 def user_namespace(uid: int, gid: int) -> Step:
     """Make a user namespace that maps the user to itself, and a mount namespace in it."""
     return Step(lib.JAI_USERNS, number=uid, mode=gid)
+
+
+def helper(path: str) -> Step:
+    """Start the privileged helper of strict mode."""
+    return Step(lib.JAI_HELPER, path)
+
+
+def idmap(source: str, number: int, same: tuple[int, int] | None) -> Step:
+    """Let the helper map what is at `source` to the strict id; `mapped` uses it by its number."""
+    return Step(lib.JAI_IDMAP, source=source, number=number, same=same)
+
+
+def mapped(target: str, source: str, flags: int, same: tuple[int, int] | None) -> Step:
+    """Show at `target` what the helper mapped; the plan gives it the number of the request."""
+    return Step(lib.JAI_BIND, target, source, flags=flags | MAPPED, same=same)
+
+
+def strict_namespace(uid: int, gid: int) -> Step:
+    """Make a user namespace in which the user's strict id is `uid`, and become it."""
+    return Step(lib.JAI_USERNS, number=uid, mode=gid, flags=STRICT)
 
 
 def network_namespace() -> Step:

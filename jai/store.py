@@ -36,7 +36,7 @@ class Layout(Record):
     tmp: str
 
 
-def layout(storage: str, state: str, jail: str) -> Layout:
+def layout(storage: str, state: str, jail: str, *, strict: bool = False) -> Layout:
     """Give the paths of a jail; `state` is the storage or the local directory that stands in for it."""
     work = f"{state}/{jail}.work"
     return Layout(
@@ -48,7 +48,8 @@ def layout(storage: str, state: str, jail: str) -> Layout:
         overlay_work=f"{work}/overlay",
         lock=f"{work}/lock",
         boot=f"{work}/boot",
-        home=f"{storage}/{jail}.home",
+        # A strict home is id-mapped, which the file systems that can not hold an upper layer refuse as well.
+        home=f"{state if strict else storage}/{jail}.home",
         tmp=f"{state}/{jail}.tmp",
     )
 

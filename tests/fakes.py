@@ -43,6 +43,7 @@ class FakeHost:
         self.open_fds: set[int] = {0, 1, 2}
         self.tty = "/dev/pts/3"
         self.abi = 6
+        self.users: dict[str, Account] = {}
         self.cgroup_is_ours = False
         self.things: dict[str, Found] = {}
         for path in ("/", "/home", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/run", "/etc", "/usr"):
@@ -56,9 +57,18 @@ class FakeHost:
         """Put something at a path; the inode follows from the order."""
         self.things[path] = Found(kind, owner, mode, 64, 1000 + len(self.things))
 
+    def user(self, name: str) -> Account | None:
+        """Look a user of the table up."""
+        return self.users.get(name)
+
     def find(self, path: str) -> Found | None:
         """Look through links."""
         return self.things.get(self.real(path))
+
+    def set_up_strict(self) -> None:
+        """Do what `jai --setup` does."""
+        self.users["jai"] = Account("jai", 997, 996, "/", "/usr/sbin/nologin")
+        self.add("/usr/local/libexec/jai/jai-idmap", "file", owner=0)
 
     def find_link(self, path: str) -> Found | None:
         """Look at the last link itself."""

@@ -24,13 +24,14 @@ ROUNDS = 200_000
 # Source: signal-safety(7), and system calls without state in the C library.  What else may be called
 # between clone and exec: nothing that allocates, locks or uses stdio.
 SAFE = """
-    _GLOBAL_OFFSET_TABLE_ __errno_location __stack_chk_fail _exit chdir close dup3 execve fchdir
-    fchmod fchmodat fcntl fstat fstatat futimens getrlimit ioctl jai_landlock kill lstat memcpy
-    memset mkdirat mknodat open openat pipe2 poll prctl pread pwrite read setns setpgid setrlimit
-    setsid sigaction sigaddset sigemptyset signalfd sigprocmask socket strcat strchr strchrnul
-    strcmp strcpy strlen strncmp strrchr symlinkat syncfs syscall umask unshare waitid waitpid write
+    _GLOBAL_OFFSET_TABLE_ __errno_location __stack_chk_fail _exit chdir close dup2 dup3 execve
+    fchdir fchmod fchmodat fcntl fstat fstatat futimens getrlimit ioctl jai_landlock kill lstat
+    memcpy memset mkdirat mknodat open openat pipe2 poll prctl pread pwrite read recvmsg sendmsg
+    setns setpgid setrlimit setsid sigaction sigaddset sigemptyset signalfd sigprocmask socket
+    socketpair strcat strchr strchrnul strcmp strcpy strlen strncmp strrchr symlinkat syncfs syscall
+    umask unshare waitid waitpid write
 """
-AFTER_CLONE = ("child.c", "fmt.c", "mounts.c", "namespaces.c", "steps.c", "supervise.c")
+AFTER_CLONE = ("child.c", "fmt.c", "mounts.c", "namespaces.c", "steps.c", "strict.c", "supervise.c")
 
 
 def compiled(source: Path, target: Path, *flags: str) -> str:
@@ -133,6 +134,7 @@ def test_the_sanitizer_is_listening(root: Path, tmp_path: Path) -> None:
     """The control: a core that trusts the string table's size is caught."""
     broken = tmp_path / "jai/core"
     shutil.copytree(root / "jai/core", broken)
+    shutil.copytree(root / "jai/helper", tmp_path / "jai/helper")
     shutil.copytree(root / "tests", tmp_path / "tests")
     image = broken / "image.c"
     text = image.read_text()

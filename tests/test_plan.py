@@ -85,7 +85,17 @@ def root_user(host: FakeHost) -> tuple[str, ...]:
     return ("sh",)
 
 
-SITUATIONS = [casual, bare, everything, granted_home, old_kernel_without_terminal, root_user]
+def strict(host: FakeHost) -> tuple[str, ...]:
+    """Another uid; a grant behind a directory that it may not pass, a shared one that is somebody else's."""
+    host.set_up_strict()
+    host.add("/data", owner=0)
+    host.add("/data/ada", mode=0o700)
+    host.add("/data/ada/set")
+    host.add("/srv/shared", owner=0)
+    return ("-m", "strict", "-d", "/data/ada/set", "-r", "/srv/shared", "sh")
+
+
+SITUATIONS = [casual, bare, strict, everything, granted_home, old_kernel_without_terminal, root_user]
 
 
 def planned(situation: Situation) -> list[Step]:

@@ -309,3 +309,28 @@ def test_an_empty_command_is_not_found() -> None:
         decided(FakeHost(), "")
 
     assert caught.value.status == 127
+
+
+def test_strict_needs_the_helper_and_its_user() -> None:
+    """Both come with the set-up; without either the hint names it."""
+    host = FakeHost()
+    host.set_up_strict()
+    assert decided(host, "-m", "strict", "true").strict is not None
+    del host.users["jai"]
+
+    with pytest.raises(HostError, match="has not been set up") as caught:
+        decided(host, "-m", "strict", "true")
+
+    assert "--setup" in caught.value.hint
+
+
+def test_strict_leads_to_its_grants_past_closed_doors() -> None:
+    """A directory that the strict id may not pass becomes one that shows only the way."""
+    host = FakeHost()
+    host.set_up_strict()
+    host.add("/data", owner=0)
+    host.add("/data/ada", mode=0o700)
+    host.add("/data/ada/set")
+
+    assert decided(host, "-m", "strict", "-d", "/data/ada/set", "true").skeletons == ("/data/ada",)
+    assert decided(host, "-m", "bare", "-d", "/data/ada/set", "true").skeletons == ()

@@ -10,6 +10,7 @@
 /* Where in a plan a kind may stand: from one phase to another, and how often. */
 enum phase {
 	PHASE_LOCK,
+	PHASE_HELPER,
 	PHASE_NAMESPACES,
 	PHASE_ROOT,
 	PHASE_TREE,
@@ -39,14 +40,15 @@ struct rule {
 
 static const struct rule rules[] = {
 	[JAI_LOCK] = {PHASE_LOCK, PHASE_LOCK, EXACTLY_ONE, ABSOLUTE, FREE, FREE, JAI_SHARED},
-	[JAI_USERNS] = {PHASE_NAMESPACES, PHASE_NAMESPACES, EXACTLY_ONE, FREE, FREE, FREE, 0},
+	[JAI_USERNS] = {PHASE_NAMESPACES, PHASE_NAMESPACES, EXACTLY_ONE, FREE, FREE, FREE,
+			JAI_STRICT},
 	[JAI_NETNS] = {PHASE_NAMESPACES, PHASE_NAMESPACES, AT_MOST_ONE, FREE, FREE, FREE, 0},
 	[JAI_ROOT] = {PHASE_ROOT, PHASE_ROOT, EXACTLY_ONE, FREE, FREE, FREE, MOUNT_FLAGS},
 	[JAI_MASK] = {PHASE_TREE, PHASE_TREE, ANY, RELATIVE, ABSOLUTE, FREE, 0},
 	[JAI_OVERLAY] = {PHASE_TREE, PHASE_TREE, AT_MOST_ONE, ABSOLUTE, ABSOLUTE, ABSOLUTE,
 			 JAI_NOEXEC | JAI_MAKE | JAI_SAME},
 	[JAI_BIND] = {PHASE_TREE, PHASE_INSIDE, ANY, ABSOLUTE, ABSOLUTE, FREE,
-		      MOUNT_FLAGS | JAI_RECURSIVE | JAI_MAKE | JAI_SAME},
+		      MOUNT_FLAGS | JAI_RECURSIVE | JAI_MAKE | JAI_SAME | JAI_MAPPED},
 	[JAI_TMPFS] = {PHASE_TREE, PHASE_INSIDE, ANY, ABSOLUTE, FREE, FREE, MOUNT_FLAGS | JAI_MAKE},
 	[JAI_DEVPTS] = {PHASE_TREE, PHASE_TREE, AT_MOST_ONE, ABSOLUTE, FREE, FREE, JAI_MAKE},
 	[JAI_DIRECTORY] = {PHASE_TREE, PHASE_TREE, ANY, ABSOLUTE, FREE, FREE, 0},
@@ -66,6 +68,8 @@ static const struct rule rules[] = {
 	[JAI_ENV] = {PHASE_COMMAND, PHASE_COMMAND, ANY, FREE, FREE, FREE, 0},
 	[JAI_ARG] = {PHASE_COMMAND, PHASE_COMMAND, ANY, FREE, FREE, FREE, 0},
 	[JAI_EXEC] = {PHASE_EXEC, PHASE_EXEC, EXACTLY_ONE, FREE, FREE, FREE, 0},
+	[JAI_HELPER] = {PHASE_HELPER, PHASE_HELPER, AT_MOST_ONE, ABSOLUTE, FREE, FREE, 0},
+	[JAI_IDMAP] = {PHASE_HELPER, PHASE_HELPER, ANY, FREE, ABSOLUTE, FREE, JAI_SAME},
 	[JAI_NSLIMIT] = {PHASE_NAMESPACES, PHASE_NAMESPACES, ANY, RELATIVE, FREE, FREE, 0},
 };
 _Static_assert(sizeof(rules) / sizeof(rules[0]) == JAI_KINDS, "a rule for every kind");
@@ -143,6 +147,14 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 			return 0;
 		if (step->kind == JAI_MASK && seen[JAI_OVERLAY])
 			return 0;
+		/* Each is asked of the helper once, in order, and bound once. */
+		if (step->kind == JAI_IDMAP &&
+		    (!seen[JAI_HELPER] || step->number != seen[JAI_IDMAP] - 1))
+			return 0;
+		if (step->flags & JAI_MAPPED && step->number >= seen[JAI_IDMAP])
+			return 0;
+		if (step->flags & JAI_STRICT && !seen[JAI_HELPER])
+			return 0;
 	}
 	*bad = -1;
 	for (int kind = 0; kind < JAI_KINDS; kind++)
@@ -151,7 +163,8 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 	/* Whiteouts are nothing without the overlay that uses them; a command has a name. */
 	if (seen[JAI_MASK] && !seen[JAI_OVERLAY])
 		return 0;
-	return seen[JAI_ARG] > 0 && seen[JAI_KEEP] <= JAI_MAX_KEPT;
+	return seen[JAI_ARG] > 0 && seen[JAI_KEEP] <= JAI_MAX_KEPT &&
+	       seen[JAI_IDMAP] <= JAI_MAX_MAPPED;
 }
 
 static void fill_vectors(struct plan *plan)

@@ -40,7 +40,8 @@ enum jai_limits {
 	JAI_VERSION = 1,
 	JAI_MAX_IMAGE = 67108864,
 	JAI_MAX_STEPS = 1048576,
-	JAI_MAX_KEPT = 64
+	JAI_MAX_KEPT = 64,
+	JAI_MAX_MAPPED = 256
 };
 
 /* What a step does; the order in which a plan may use them is checked by image.c. */
@@ -72,7 +73,9 @@ enum jai_kind {
 	JAI_ARG = 24,	/* source: the next word of the command */
 	JAI_EXEC = 25,	/* source: the program; extra: PATH to look it up in */
 	JAI_NSLIMIT = 26, /* target: a file of /proc/sys/user, number: how many the jail may make */
-	JAI_KINDS = 27
+	JAI_HELPER = 27,  /* target: the privileged helper, which is started and asked below */
+	JAI_IDMAP = 28,	  /* source: what the helper shall map to the strict id, for a bind */
+	JAI_KINDS = 29
 };
 
 enum jai_flag {
@@ -85,7 +88,9 @@ enum jai_flag {
 	JAI_SAME = 64,	    /* source must still be device:inode */
 	JAI_SHARED = 128,   /* the overlay is shared by the jail's runs */
 	JAI_SESSION = 256,  /* the command gets a session of its own */
-	JAI_ALL_FLAGS = 511
+	JAI_STRICT = 512,   /* the helper maps the user to its strict id */
+	JAI_MAPPED = 1024,  /* source is the mount of the JAI_IDMAP step that has the same number */
+	JAI_ALL_FLAGS = 2047
 };
 
 enum jai_outcome {

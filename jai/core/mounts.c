@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 /* Opens a place of the host's tree; with JAI_SAME it must still be what the policy saw. */
-static int open_source(const struct jai_step *step, const char *path, uint64_t flags)
+int open_source(const struct jai_step *step, const char *path, uint64_t flags)
 {
 	struct stat stat;
 	auto_fd fd = sys_openat2(AT_FDCWD, path, O_PATH | flags, RESOLVE_NO_SYMLINKS);
@@ -308,13 +308,27 @@ int op_overlay(struct state *s, const struct jai_step *step)
 	return attach(s, step, s->home_fd);
 }
 
+/* The helper's mount can only be tightened; it is a single one, without what is mounted below. */
+static int bind_mapped(struct state *s, const struct jai_step *step)
+{
+	const struct mount_attr attr = {.attr_set = mount_attributes(step->flags)};
+	auto_fd mount = steal_fd(&s->mapped[step->number]);
+
+	if (mount < 0)
+		return EBADF;
+	return sys_mount_setattr(mount, 0, &attr) < 0 ? errno : attach(s, step, mount);
+}
+
 int op_bind(struct state *s, const struct jai_step *step)
 {
 	uint64_t wanted = mount_attributes(step->flags);
 	struct mount_attr attr = {.attr_set = wanted};
 	auto_fd tree = -1;
-	auto_fd source = open_source(step, text(s, step->source), 0);
+	auto_fd source = -1;
 
+	if (step->flags & JAI_MAPPED)
+		return bind_mapped(s, step);
+	source = open_source(step, text(s, step->source), 0);
 	if (source < 0)
 		return errno;
 	tree = sys_open_tree(source, "",

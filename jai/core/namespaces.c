@@ -253,6 +253,10 @@ int op_userns(struct state *s, const struct jai_step *step)
 
 	if (s->holder >= 0)
 		return join(s);
+	if (step->flags & JAI_STRICT) {
+		error = become_strict(s, step);
+		return error ? error : mount_namespace();
+	}
 	if (unshare(CLONE_NEWUSER) < 0)
 		return errno;
 	error = write_file("/proc/self/setgroups", "deny");

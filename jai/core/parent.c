@@ -207,7 +207,8 @@ static int start(struct state *s, struct parent *p)
 
 void jai_run(const void *image, size_t size, struct jai_result *result)
 {
-	struct state s = {.holder = -1,
+	struct state s = {.helper = -1,
+			  .holder = -1,
 			  .joined_fd = -1,
 			  .home_fd = -1,
 			  .root = -1,

@@ -30,10 +30,13 @@ struct state {
 	int holder;    /* pidfd of a keeper whose overlay we join, or -1 */
 	int joined_fd; /* that keeper's overlay */
 	int home_fd;   /* our mount of the overlay, or -1; in the keeper also HOME_FD */
-	int root;      /* the jail's root */
-	int lower;     /* the real home, while masks are made */
-	int masks;     /* the layer of whiteouts, while it is made */
-	uint64_t key;  /* what runs must have in common to share an overlay */
+	int helper;    /* the socket to the privileged helper, or -1 */
+	pid_t helper_pid;
+	int mapped[JAI_MAX_MAPPED]; /* what it mapped for us */
+	int root;		    /* the jail's root */
+	int lower;		    /* the real home, while masks are made */
+	int masks;		    /* the layer of whiteouts, while it is made */
+	uint64_t key;		    /* what runs must have in common to share an overlay */
 	uint64_t keep[JAI_MAX_KEPT];
 	uint32_t kept;
 	pid_t command;
@@ -79,7 +82,7 @@ void report(const struct state *s, int kind, int step, int value);
 /* An executor does one step and gives 0 or an errno. */
 typedef int executor(struct state *s, const struct jai_step *step);
 
-executor op_lock, op_userns, op_netns, op_nslimit, op_pivot;
+executor op_lock, op_userns, op_netns, op_nslimit, op_pivot, op_helper, op_idmap;
 executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file,
 	op_symlink, op_seal, op_proc;
 executor op_init, op_spawn;
@@ -89,6 +92,13 @@ executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
 int publish_jail(struct state *s);
 /* In the keeper: waits for runs that are starting, then unmounts our overlay. */
 void leave_jail(struct state *s);
+/* strict.c: becomes the strict id in a new user namespace; 0 or an errno. */
+int become_strict(struct state *s, const struct jai_step *step);
+
+/* mounts.c: opens a place of the host's tree, if it still is what the policy saw; a descriptor or
+ * -1. */
+int open_source(const struct jai_step *step, const char *path, uint64_t flags);
+
 /* supervise.c: the first process of the jail; it has just been cloned. */
 _Noreturn void become_keeper(struct state *s);
 /* Puts a descriptor on a number above HOME_FD, which the keeper needs; 0 or -1. */

@@ -23,7 +23,8 @@ static executor *const executors[] = {
 	[JAI_CHDIR] = op_chdir,	    [JAI_KEEP] = op_keep,
 	[JAI_CLOSE] = op_close,	    [JAI_ENV] = op_word,
 	[JAI_ARG] = op_word,	    [JAI_EXEC] = op_exec,
-	[JAI_NSLIMIT] = op_nslimit,
+	[JAI_NSLIMIT] = op_nslimit, [JAI_HELPER] = op_helper,
+	[JAI_IDMAP] = op_idmap,
 };
 _Static_assert(sizeof(executors) / sizeof(executors[0]) == JAI_KINDS, "an executor for every kind");
 

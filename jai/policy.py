@@ -15,6 +15,8 @@ from jai.store import Layout, layout, local_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jai.host import Account, Found, Host
     from jai.settings import Settings
 
@@ -153,49 +155,70 @@ def decide(settings: Settings, host: Host) -> Policy:
     if casual:
         _check_overlay(host, home)
     view = View(home, casual, grants, _private_tmp(host))
-    masks, hidden = _unseen(
-        settings, host, view, (settings.config_dir, settings.storage, config, storage, state)
-    )
-    cwd = host.cwd if view.shows(host.cwd) else home
-    if cwd != host.cwd:
-        notes = (*notes, f"the current directory is not in the jail; starting in {home}")
+    own = (settings.config_dir, settings.storage, config, storage, state)
     return Policy(
         mode=settings.mode,
         jail=settings.jail,
         layout=layout(storage, state, settings.jail, strict=strict is not None),
         account=host.account,
+        strict=strict,
         home=home,
         home_mode=found.mode,
         home_same=found.same,
         home_noexec=casual and host.noexec(home),
         grants=grants,
-        masks=masks,
-        hidden=hidden,
-        owns_cgroup=host.account.uid == 0 or host.owns_cgroup(),
-        strict=strict,
-        skeletons=_skeletons(host, view, grants, home) if strict else (),
-        pinned=_pinned(grants, hidden),
-        root_proc=tuple(path for path in ROOT_PROC if host.account.uid == 0 and host.find(path)),
-        nodes=tuple(path for path in DEVICE_NODES if host.find(path)),
-        private_tmp=view.tmp,
-        runtime_dir=_runtime_dir(host, home),
-        run_files=_run_files(host),
-        devices=_devices(settings, host),
-        terminal=host.terminal(),
-        session=not host.controlled(),
-        scopes=SCOPE_ALL if host.landlock() >= LANDLOCK_SCOPES else 0,
-        environment=_environment(settings, host, cwd, view),
-        limits=(*settings.limits, ("core", 0)),
-        keep_fds=_kept(settings, host),
-        close_fds=not settings.keep_all_fds,
-        net=settings.net,
-        cwd=cwd,
-        otherwise=home,
-        command=settings.command or (host.account.shell,),
         create=create,
         write_mode=not settings.jail_file_exists,
-        notes=notes,
+        **_tree(settings, host, view, own),
+        **_machine(settings, host, home),
+        **_command(settings, host, view, notes),
     )
+
+
+def _tree(settings: Settings, host: Host, view: View, own: tuple[str, ...]) -> dict[str, Any]:
+    """Give the fields that say what of the tree is not simply shown."""
+    masks, hidden = _unseen(settings, host, view, own)
+    return {
+        "masks": masks,
+        "hidden": hidden,
+        "pinned": _pinned(view.grants, hidden),
+        "private_tmp": view.tmp,
+        "skeletons": _skeletons(host, view) if settings.mode == "strict" else (),
+    }
+
+
+def _machine(settings: Settings, host: Host, home: str) -> dict[str, Any]:
+    """Give the fields that follow from the machine and the user's session."""
+    root = host.account.uid == 0
+    return {
+        "owns_cgroup": root or host.owns_cgroup(),
+        "root_proc": tuple(path for path in ROOT_PROC if root and host.find(path)),
+        "nodes": tuple(path for path in DEVICE_NODES if host.find(path)),
+        "devices": _devices(settings, host),
+        "runtime_dir": _runtime_dir(host, home),
+        "run_files": _run_files(host),
+        "terminal": host.terminal(),
+        "session": not host.controlled(),
+        "scopes": SCOPE_ALL if host.landlock() >= LANDLOCK_SCOPES else 0,
+    }
+
+
+def _command(settings: Settings, host: Host, view: View, notes: tuple[str, ...]) -> dict[str, Any]:
+    """Give the fields that are about the command itself."""
+    cwd = host.cwd if view.shows(host.cwd) else view.home
+    if cwd != host.cwd:
+        notes = (*notes, f"the current directory is not in the jail; starting in {view.home}")
+    return {
+        "cwd": cwd,
+        "otherwise": view.home,
+        "notes": notes,
+        "environment": _environment(settings, host, cwd, view),
+        "limits": (*settings.limits, ("core", 0)),
+        "keep_fds": _kept(settings, host),
+        "close_fds": not settings.keep_all_fds,
+        "net": settings.net,
+        "command": settings.command or (host.account.shell,),
+    }
 
 
 class View:
@@ -204,7 +227,7 @@ class View:
     def __init__(self, home: str, casual: bool, grants: tuple[Granted, ...], tmp: tuple[str, ...]) -> None:  # noqa: FBT001
         """Take the places that are not simply the host's."""
         self.home = home
-        self.casual = casual
+        self.grants = grants
         self.tmp = tmp
         self._trees = dict.fromkeys((*tmp, RUN, DEV, PROC), "private")
         self._trees[home] = "overlay" if casual else "private"
@@ -246,13 +269,13 @@ def _strict(settings: Settings, host: Host) -> Strict:
     return Strict(HELPER, jailed.uid, jailed.gid)
 
 
-def _skeletons(host: Host, view: View, grants: tuple[Granted, ...], home: str) -> tuple[str, ...]:
+def _skeletons(host: Host, view: View) -> tuple[str, ...]:
     """Give the directories that the strict id could not pass on its way to a grant or the home.
 
     Such a directory is replaced by one that leads on and shows nothing else.
     """
     found = set()
-    for path in (home, *(grant.path for grant in grants)):
+    for path in (view.home, *(grant.path for grant in view.grants)):
         parts = path.split("/")[1:-1]
         for count in range(1, len(parts) + 1):
             parent = "/" + "/".join(parts[:count])

@@ -46,6 +46,7 @@ FOLDER = "/usr/local/libexec/jai"
 HELPER = f"{FOLDER}/jai-idmap"
 BOOK = f"{FOLDER}/setup.json"
 LOCK = "/run/jai-setup.lock"
+PART = ".jai+"  # behind the name of a file that is being written
 
 PROFILE = "/etc/apparmor.d/jai"
 APPARMOR = "/sys/kernel/security/apparmor"
@@ -141,13 +142,13 @@ class Book:
             hint = "put it back from a backup, or remove it: what --setup has made is then yours to remove"
             raise HostError(message, hint=hint) from None
 
-    def save(self) -> None:
+    def save(self, path: str = BOOK) -> None:
         """Write it down; where nothing was made there is no book."""
         text = (json.dumps(self.__dict__, indent=1, sort_keys=True) + "\n").encode()
         if self.is_empty():
-            _drop(BOOK)
-        elif text != _read(BOOK):
-            _replace(BOOK, text)
+            _drop(path)
+        elif text != _read(path):
+            _replace(path, text)
 
     def is_empty(self) -> bool:
         """Say whether nothing is known to have been made."""
@@ -217,13 +218,18 @@ def _make_folders(book: Book, undo: Undo) -> None:
         _say("already there", FOLDER)
         return
     undo.append((FOLDER, lambda: _undo_folders(book, missing)))
+    _drop_parts()
+    top = missing[0]
     for path in missing:
-        os.mkdir(path, 0o755)
+        place = path.replace(top, top + PART, 1)
+        os.mkdir(place, 0o755)
         # A set-gid parent gives its group and bit away.
-        os.chown(path, 0, 0)
-        os.chmod(path, 0o755)  # noqa: S103 - everybody may start the helper
+        os.chown(place, 0, 0)
+        os.chmod(place, 0o755)  # noqa: S103 - everybody may start the helper
     book.folders += missing
-    book.save()
+    # They come to be with the book in them, so it is never unknown whose they are.
+    book.save(BOOK.replace(top, top + PART, 1))
+    os.rename(top + PART, top)
     _say("done", f"{FOLDER}, which only root can write to")
 
 
@@ -232,6 +238,8 @@ def _make_account(book: Book, undo: Undo) -> None:
         _adopt(book)
         _say("already there", f"the system user {USER}")
         return
+    if not os.access("/etc", os.W_OK):  # useradd would only say that it can not lock
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/etc")
     before = {path: text for path in ACCOUNTS if (text := _read(path)) is not None}
     book.account = [path for path in before if not _own_lines(before[path])]
     for path, text in before.items():
@@ -267,8 +275,6 @@ def _add_user(*, has_group: bool) -> None:
 
     Raises: HostError with the tool's own words.
     """
-    if not os.access("/etc", os.W_OK):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/etc")
     shell = next((path for path in NOLOGIN if os.path.exists(path)), NOLOGIN[0])
     useradd = shutil.which("useradd", path=TOOLS)
     sysusers = shutil.which("systemd-sysusers", path=TOOLS)
@@ -617,6 +623,9 @@ def _remove(book: Book) -> int:
 
     Raises: HostError that names what remains.
     """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _drop_parts()
     if book.is_empty():
         _say("already gone", "there is nothing that --setup has made")
         return 0
@@ -734,12 +743,18 @@ def _remove_account(book: Book) -> None:
 
 def _remove_folder(book: Book) -> None:
     """Remove what was written down, and the folders that were made unless something else is in them."""
-    for path in (BOOK, f"{BOOK}+", f"{HELPER}+"):
+    for path in (BOOK, BOOK + PART, HELPER + PART, PROFILE + PART):
         _drop(path)
     _drop_folders(book.folders)
     if book.folders:
         gone = not os.path.exists(FOLDER)
         _say("removed" if gone else "left", FOLDER if gone else f"{FOLDER}, which is not empty")
+
+
+def _drop_parts() -> None:
+    """Remove the folders of a call that was killed while it made them."""
+    for path in _parents(FOLDER):
+        shutil.rmtree(path + PART, ignore_errors=True)
 
 
 def _drop_folders(folders: Sequence[str]) -> None:
@@ -760,6 +775,7 @@ def _drop_folders(folders: Sequence[str]) -> None:
 def _undo_folders(book: Book, folders: Sequence[str]) -> None:
     book.folders = [path for path in book.folders if path not in folders]
     book.save()
+    _drop_parts()
     _drop_folders(folders)
 
 
@@ -824,10 +840,9 @@ def _drop(path: str) -> None:
 def _replace(path: str, content: bytes, finish: Callable[[int], None] | None = None) -> None:
     """Write a file whole or not at all, with the owner, mode and label of the one that it replaces.
 
-    The caller holds the file's lock, so the name that shadow(5)'s tools use for the new one is ours, also if
-    one that was killed has left it there.
+    The caller holds the file's lock, so what a call that was killed has left may be thrown away.
     """
-    part = f"{path}+"
+    part = f"{path}{PART}"
     _drop(part)
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -838,7 +853,7 @@ def _replace(path: str, content: bytes, finish: Callable[[int], None] | None = N
         os.fsync(fd)
         os.rename(part, path)
     except BaseException:
-        os.unlink(part)
+        _drop(part)
         raise
     finally:
         os.close(fd)
@@ -979,6 +994,7 @@ def _locked(paths: Sequence[str]) -> Iterator[None]:
             while not _link_lock(path):
                 _wait(end, f"another program is changing {path} ({path}.lock)")
             held.append(f"{path}.lock")
+            _drop(path + PART)
         yield
     finally:
         for path in held:

@@ -99,6 +99,10 @@ unsetenv *_SOCKET
 unsetenv *_SOCKET_PATH
 unsetenv DBUS_SESSION_BUS_ADDRESS
 unsetenv MAIL
+
+# Inside, bash first reads .jairc (if it has more than comments), then runs the command.
+script? .jairc
+command [ -z "$JAI_SCRIPT" ] || . "$JAI_SCRIPT"; "$0" "$@"
 """
 
 DEFAULT_CONF = """\

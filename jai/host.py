@@ -121,6 +121,13 @@ class Host:
             self._real[path] = found
         return found
 
+    def text(self, path: str) -> str | None:
+        """Give the content of a regular file, None if it can not be read."""
+        found = self.find(path)
+        if found is None or found.type != "file" or not os.access(path, os.R_OK):
+            return None
+        return os.fsdecode(read_bytes(path))
+
     def readonly(self, path: str) -> bool:
         """Say whether the mount that holds the path is read-only."""
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from jai import steps
 from jai.grants import DEV, PROC
-from jai.policy import RUN
+from jai.policy import RUN, SCRIPT_PLACE
 from jai.steps import INERT, MAKE, MAPPED, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
@@ -128,6 +128,8 @@ def _dev(policy: Policy, passwd: str) -> list[Step]:
     found += [steps.bind(path, path, NOSUID | NOEXEC | RDONLY | MAKE) for path in policy.nodes]
     found += [steps.symlink(f"{DEV}/{name}", target) for name, target in DEV_LINKS]
     found += [steps.devpts(f"{DEV}/pts"), steps.tmpfs(f"{DEV}/shm", 0o1777, INERT | MAKE)]
+    if policy.script:
+        found.append(steps.file(SCRIPT_PLACE, policy.script, 0o600))
     if policy.terminal:
         found.append(steps.bind(f"{DEV}/console", policy.terminal, NOSUID | NOEXEC | RDONLY | MAKE))
     found += [steps.bind(path, path, NOSUID | NOEXEC | RDONLY | RECURSIVE | MAKE) for path in policy.devices]

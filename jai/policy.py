@@ -63,6 +63,11 @@ DEVICE_NODES = tuple(f"/dev/{name}" for name in ("full", "null", "random", "tty"
 # Sockets outside of /run that make a member of a group root; a read-only mount does not stop connect(2).
 SOCKET_FOLDERS = ("/var/lib/incus", "/var/lib/lxd", "/var/snap/lxd/common/lxd", "/var/run")
 
+# The command of .defaults: without a script it does nothing but run CMD, so bash can be left out.
+PLAIN_CODE = '[ -z "$JAI_SCRIPT" ] || . "$JAI_SCRIPT"; "$0" "$@"'
+SCRIPT_PLACE = "/dev/shm/jai-script"  # noqa: S108 - the jail's own
+SCRIPT_END = '[ -n "${JAI_KEEP_SCRIPT:-}" ] || rm -f -- "$JAI_SCRIPT"\n'
+
 PATH_LIMIT = 4095
 KEPT_LIMIT = 64
 
@@ -131,6 +136,9 @@ class Policy(Record):
     cwd: str
     otherwise: str
     command: tuple[str, ...]
+    script: str
+    initjail: str
+    config_dir: str
     create: tuple[str, ...]
     write_mode: bool
     notes: tuple[str, ...]
@@ -205,6 +213,10 @@ def _machine(settings: Settings, host: Host, home: str) -> dict[str, Any]:
 
 def _command(settings: Settings, host: Host, view: View, notes: tuple[str, ...]) -> dict[str, Any]:
     """Give the fields that are about the command itself."""
+    script = _read_scripts(settings, host)
+    command = settings.command or (host.account.shell,)
+    if settings.code and (script or settings.code != PLAIN_CODE):
+        command = ("/bin/bash", "-c", settings.code, *command)
     cwd = host.cwd if view.shows(host.cwd) else view.home
     if cwd != host.cwd:
         notes = (*notes, f"the current directory is not in the jail; starting in {view.home}")
@@ -212,12 +224,15 @@ def _command(settings: Settings, host: Host, view: View, notes: tuple[str, ...])
         "cwd": cwd,
         "otherwise": view.home,
         "notes": notes,
-        "environment": _environment(settings, host, cwd, view),
+        "environment": _environment(settings, host, cwd, view, script),
+        "script": script,
+        "initjail": _initjail(settings, host),
+        "config_dir": settings.config_dir,
         "limits": (*settings.limits, ("core", 0)),
         "keep_fds": _kept(settings, host),
         "close_fds": not settings.keep_all_fds,
         "net": settings.net,
-        "command": settings.command or (host.account.shell,),
+        "command": command,
     }
 
 
@@ -465,7 +480,40 @@ def _kept(settings: Settings, host: Host) -> tuple[int, ...]:
     return tuple(fd for fd in settings.keep_fds if fd > 2)  # noqa: PLR2004 - the standard three stay
 
 
-def _environment(settings: Settings, host: Host, cwd: str, view: View) -> tuple[tuple[str, str], ...]:
+def _read_scripts(settings: Settings, host: Host) -> str:
+    """Put the script files together; one that has nothing but comments counts for nothing."""
+    parts = []
+    for script in settings.scripts:
+        text = host.text(script.path)
+        if text is None and not script.optional:
+            message = f"{said(script.origin)}--script {script.path}: can not be read"
+            raise RefusedError(message, hint="--script? ignores it when missing")
+        lines = (line.strip() for line in (text or "").splitlines())
+        if any(line and not line.startswith("#") for line in lines):
+            parts.append(text or "")
+    if any("\0" in part for part in parts):
+        message = "a --script file has a NUL byte in it"
+        raise RefusedError(message, hint="it must be bash code")
+    return "\n".join([*parts, SCRIPT_END]) if parts else ""
+
+
+def _initjail(settings: Settings, host: Host) -> str:
+    """Give the program that prepares a new jail, "" if there is none."""
+    wanted = settings.initjail
+    if wanted is None:
+        return ""
+    found = host.find(wanted.path)
+    if found and found.type == "file" and found.mode & 0o111:
+        return wanted.path
+    if found is None and wanted.optional:
+        return ""
+    message = f"{said(wanted.origin)}--initjail {wanted.path}: is not a program"
+    raise RefusedError(message, hint="chmod +x it; --initjail? ignores it when missing")
+
+
+def _environment(
+    settings: Settings, host: Host, cwd: str, view: View, script: str
+) -> tuple[tuple[str, str], ...]:
     """Give the command's whole environment in the order of its names."""
     account = host.account
     outside = {**host.env, "USER": account.name, "LOGNAME": account.name, "HOME": host.home}
@@ -475,5 +523,8 @@ def _environment(settings: Settings, host: Host, cwd: str, view: View) -> tuple[
     tmpdir = host.real(os.path.normpath(inside.get("TMPDIR", "") or "/"))
     if tmpdir not in view.tmp and view.tree(tmpdir) in ("host", "private"):
         inside.pop("TMPDIR", None)
+    inside.pop("JAI_SCRIPT", None)
+    if script:
+        inside["JAI_SCRIPT"] = SCRIPT_PLACE
     inside.update(JAI_MODE=settings.mode, JAI_JAIL=settings.jail, JAI_USER=account.name, PWD=cwd)
     return tuple(sorted(inside.items()))

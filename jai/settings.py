@@ -65,6 +65,14 @@ class Device(Record):
     origin: str
 
 
+class Script(Record):
+    """A bash file that becomes part of `$JAI_SCRIPT`, or the program that prepares a new jail."""
+
+    path: str
+    optional: bool
+    origin: str
+
+
 class Settings(Record):
     """Everything that was asked for, merged.
 
@@ -90,6 +98,9 @@ class Settings(Record):
     keep_fds: tuple[int, ...]
     keep_all_fds: bool
     limits: tuple[tuple[str, int], ...]
+    scripts: tuple[Script, ...]
+    code: str
+    initjail: Script | None
     verbose: bool
     command: tuple[str, ...]
 
@@ -128,6 +139,8 @@ def read_settings(
         storage=directory,
         storage_origin=storage.origin if storage else "",
         keep_all_fds="JAI_KEEP_FDS" in env,
+        scripts=_scripts((*invocation.assignments, *conf, *jailed), cwd, config_dir, home),
+        initjail=_script(_last(merged, "initjail"), cwd, config_dir, home),
         command=invocation.command,
         **_merged(merged, cwd, home),
     )
@@ -136,6 +149,7 @@ def read_settings(
 def _merged(assignments: tuple[Assignment, ...], cwd: str, home: str) -> dict[str, Any]:
     """Give the fields of the settings that follow from the assignments alone."""
     net = _last(assignments, "net")
+    code = _last(assignments, "command")
     return {
         "grants": _grants(assignments, cwd, home),
         "nocwd": _last(assignments, "nocwd") is not None,
@@ -145,6 +159,7 @@ def _merged(assignments: tuple[Assignment, ...], cwd: str, home: str) -> dict[st
         "devs": _devices(assignments),
         "keep_fds": tuple(sorted({int(each.value) for each in assignments if each.option == "keep-fd"})),
         "limits": _limits(assignments),
+        "code": code.value if code else "",
         "verbose": _last(assignments, "verbose") is not None,
     }
 
@@ -253,6 +268,20 @@ def _masks(assignments: Iterable[Assignment], home: str) -> tuple[Mask, ...]:
         if each.option == "mask":
             found[path] = Mask(path, each.origin)
     return tuple(found.values())
+
+
+def _script(given: Assignment | None, cwd: str, config_dir: str, home: str) -> Script | None:
+    """Give the file that is meant: without a slash it lies in the configuration directory."""
+    if given is None:
+        return None
+    base = cwd if given.origin == COMMAND_LINE and "/" in given.value else config_dir
+    return Script(absolute(given.value, base, home), given.suffix == "?", given.origin)
+
+
+def _scripts(assignments: Iterable[Assignment], cwd: str, config_dir: str, home: str) -> tuple[Script, ...]:
+    """Give the script files in the order in which they are asked for, each once."""
+    given = [_script(each, cwd, config_dir, home) for each in assignments if each.option == "script"]
+    return tuple({script.path: script for script in reversed(given) if script}.values())[::-1]
 
 
 def _env_rule(assignment: Assignment) -> EnvRule:

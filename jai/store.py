@@ -59,8 +59,8 @@ def local_state(uid: int) -> str:
     return f"/var/tmp/jai-{uid}"  # noqa: S108 - made with mode 0700, owner and mode verified
 
 
-def prepare(policy: Policy) -> bool:
-    """Make what the jail needs on disk and empty its /tmp after a boot; say if the state is new.
+def prepare(policy: Policy) -> None:
+    """Make what the jail needs on disk and empty its /tmp after a boot.
 
     Raises: HostError if the storage can not be written, RefusedError if it is somebody else's.
     """
@@ -74,28 +74,32 @@ def prepare(policy: Policy) -> bool:
         _directory(paths.tmp, 0o1777)
         if policy.mode == "casual":
             _directory(paths.overlay_work, 0o700)
-            _directory(paths.changes, policy.home_mode)
+            new = _directory(paths.changes, policy.home_mode)
         else:
             os.makedirs(paths.storage, 0o700, exist_ok=True)
-            _directory(paths.home, 0o700)
+            new = _directory(paths.home, 0o700)
         if fresh:
             os.close(os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         _new_boot(policy)
+        if new and policy.initjail:
+            from jai.verbs.init import run_initjail  # noqa: PLC0415 - once per jail
+
+            run_initjail(policy)
     except OSError as error:
         where = os.fsdecode(error.filename or paths.state)
         message = f"the jail {policy.jail!r} can not be kept in {paths.state}"
         hint = "choose a directory that can be written with --storage DIR"
         raise HostError(message, detail=f"{where}: {error.strerror}", hint=hint) from None
-    return fresh
 
 
-def _directory(path: str, mode: int) -> None:
-    """Make one directory with exactly this mode, whatever the umask, if it is missing."""
+def _directory(path: str, mode: int) -> bool:
+    """Make one directory with exactly this mode, whatever the umask; say if it was missing."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        return
+        return False
     os.chmod(path, mode)
+    return True
 
 
 def private_directory(path: str, uid: int) -> None:

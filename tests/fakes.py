@@ -43,6 +43,7 @@ class FakeHost:
         self.open_fds: set[int] = {0, 1, 2}
         self.tty = "/dev/pts/3"
         self.abi = 6
+        self.texts: dict[str, str] = {}
         self.users: dict[str, Account] = {}
         self.cgroup_is_ours = False
         self.things: dict[str, Found] = {}
@@ -69,6 +70,10 @@ class FakeHost:
         """Do what `jai --setup` does."""
         self.users["jai"] = Account("jai", 997, 996, "/", "/usr/sbin/nologin")
         self.add("/usr/local/libexec/jai/jai-idmap", "file", owner=0)
+
+    def text(self, path: str) -> str | None:
+        """Give the content of the table."""
+        return self.texts.get(path)
 
     def find_link(self, path: str) -> Found | None:
         """Look at the last link itself."""

@@ -15,6 +15,7 @@ from jai.conf import SIZE_LIMIT, File, Source, absolute, expand, find_conf, read
 from jai.defaults import FILES
 from jai.errors import ConfError, JaiError, UsageError
 from jai.options import COMMAND_LINE, CONF_FILE, JAIL_FILE, Assignment
+from jai.policy import PLAIN_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -284,7 +285,8 @@ def test_the_masks_and_scrubs_are_those_of_the_contract() -> None:
 
     assert sorted(value for option, value in defaults if option == "mask") == sorted(MASKS.split())
     assert sorted(value for option, value in defaults if option == "unsetenv") == sorted(SCRUBS.split())
-    assert {option for option, _ in defaults} == {"mask", "unsetenv"}
+    assert {option for option, _ in defaults} == {"mask", "unsetenv", "script?", "command"}
+    assert dict(defaults)["command"] == PLAIN_CODE  # what jai knows it may leave out
 
 
 def test_a_conf_file_on_the_command_line_is_relative_to_the_current_directory() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jai.errors import HostError, JaiError, RefusedError
-from jai.policy import Hidden, Policy, decide
+from jai.policy import PLAIN_CODE, Hidden, Policy, decide
 from tests.fakes import CONF_FILES, HOME, PROJECT, FakeHost, asked
 
 
@@ -334,3 +334,39 @@ def test_strict_leads_to_its_grants_past_closed_doors() -> None:
 
     assert decided(host, "-m", "strict", "-d", "/data/ada/set", "true").skeletons == ("/data/ada",)
     assert decided(host, "-m", "bare", "-d", "/data/ada/set", "true").skeletons == ()
+
+
+def test_scripts_are_put_together_and_bash_runs_them() -> None:
+    """Each file counts once, comments alone count for nothing, and then CMD is run without bash."""
+    host = FakeHost()
+    host.texts = {f"{HOME}/.jai/a": "A=1\n", f"{HOME}/.jai/b": "# nothing\n\n"}
+    words = ("--command", PLAIN_CODE, "--script", "b")
+
+    plain = decided(host, *words, "make")
+    coded = decided(host, *words, "--script", "a", "--script", "a", "make", "-j2")
+
+    assert (plain.command, plain.script) == (("make",), "")
+    assert coded.command == ("/bin/bash", "-c", PLAIN_CODE, "make", "-j2")
+    assert coded.script.count("A=1") == 1
+    assert dict(coded.environment)["JAI_SCRIPT"] == "/dev/shm/jai-script"
+    with pytest.raises(RefusedError, match="can not be read"):
+        decided(host, "--script", "missing", "make")
+    assert decided(host, "--script?", "missing", "make").command == ("make",)
+
+
+def test_other_code_always_runs_in_bash() -> None:
+    """What the user wrote is run, with or without a script."""
+    assert decided(FakeHost(), "--command", 'exec "$0" "$@"', "make").command[:2] == ("/bin/bash", "-c")
+
+
+def test_initjail_is_a_program() -> None:
+    """A file that can not be executed is refused, a missing one only without the question mark."""
+    host = FakeHost()
+    host.add(f"{HOME}/.jai/setup", "file", mode=0o644)
+
+    with pytest.raises(RefusedError, match="is not a program"):
+        decided(host, "--initjail", "setup", "true")
+
+    assert decided(host, "--initjail?", "missing", "true").initjail == ""
+    host.add(f"{HOME}/.jai/setup", "file", mode=0o755)
+    assert decided(host, "--initjail", "setup", "true").initjail == f"{HOME}/.jai/setup"

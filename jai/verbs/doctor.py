@@ -579,14 +579,14 @@ def _storage(patient: Patient) -> Iterator[Finding]:
     choose = "choose a directory of your own: storage DIR in default.conf, or --storage DIR"
     place = _existing(patient.storage)
     found, room = os.stat(place), os.statvfs(place)
-    free = room.f_bavail * room.f_frsize
+    free = f"{_amount(room.f_bavail * room.f_frsize)} free" if room.f_blocks else "as much as there is memory"
     words = (
         f"{patient.storage}: "
         if place == patient.storage
-        else f"{patient.storage} does not exist yet; {place}: "
+        else f"{patient.storage} is not there yet; {place}: "
     )
     owner = "yours" if found.st_uid == patient.uid else f"of uid {found.st_uid}"
-    words += f"{_file_system(place)}, {owner}, mode {stat.S_IMODE(found.st_mode):04o}, {_amount(free)} free"
+    words += f"{_file_system(place)}, {owner}, mode {stat.S_IMODE(found.st_mode):04o}, {free}"
     if os.path.lexists(patient.storage) and place != patient.storage:
         yield Finding(NO, f"{patient.storage} is not a directory", choose)
     elif place == patient.storage and found.st_uid != patient.uid:
@@ -595,10 +595,10 @@ def _storage(patient: Patient) -> Iterator[Finding]:
         yield Finding(NO, f"{words}; read-only", choose)
     elif not os.access(place, os.W_OK | os.X_OK):
         yield Finding(NO, f"{words}; you can not write there", choose)
-    elif free < LEAST_ROOM or (room.f_files and not room.f_favail):
-        yield Finding(
-            NO, f"{words}, {room.f_favail} inodes free: full", "make room, or choose another --storage DIR"
-        )
+    elif room.f_blocks and room.f_bavail * room.f_frsize < LEAST_ROOM:
+        yield Finding(NO, f"{words}: full", "make room, or choose another --storage DIR")
+    elif room.f_files and not room.f_favail:
+        yield Finding(NO, f"{words}: no inode is left", "remove files, or choose another --storage DIR")
     elif place == patient.storage and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield Finding(NO, f"{words}: others may write there", f"chmod go-w {place}")
     else:
@@ -637,7 +637,7 @@ def _kernel(_patient: Patient) -> Iterator[Finding]:
         if code == errno.ENOSYS or (code == errno.EPERM and name in CALLS):
             absent.append(f"{name} ({errno.errorcode[code]})")
     if not absent:
-        yield Finding(YES, f"Linux {release}: has what jai needs of {FLOOR}")
+        yield Finding(YES, f"Linux {release}: has every system call that jai needs ({FLOOR} or newer)")
     elif _version_of(release) < _version_of(FLOOR):
         yield Finding(
             NO, f"Linux {release} is too old: it lacks {', '.join(absent)}", f"update it to {FLOOR} or newer"
@@ -763,7 +763,8 @@ def _below_home(patient: Patient) -> Iterator[Finding]:
         yield Finding(YES, f"nothing is mounted below {patient.home}")
         return
     names = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if below[3:] else "")
-    if all(each.state == YES for each in _helper(patient)):
+    refused = _run_jai(patient, [*_words(patient), "-m", "casual", "-D", "--plan", _true()])
+    if not refused and all(each.state == YES for each in _helper(patient)):
         yield Finding(OPTIONAL, f"{names}: casual mode needs the helper for it, which is there")
     else:
         hint = f"unmount it, use -m bare, or {patient.setup}"
@@ -958,8 +959,8 @@ def _sub_ids(patient: Patient, path: str, own: int) -> Iterator[Finding]:
     elif of_user:
         yield Finding(YES, f"{':'.join(of_user[0])} in {path}")
     else:
-        only = f"only {':'.join(by_name[0])}, which is no number" if by_name else f"no line of {patient.uid}"
-        yield Finding(OPTIONAL, f"{only}, in {path}", patient.setup)
+        but = f", only {':'.join(by_name[0])} by name" if by_name else ""
+        yield Finding(OPTIONAL, f"no line of {patient.uid} in {path}{but}", patient.setup)
 
 
 def _is_range(line: list[str], own: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 
 from jai.defaults import FILES
@@ -65,3 +66,21 @@ def write_mode(settings: Settings, policy: Policy) -> None:
     """Write down the mode that a new jail was given."""
     if policy.write_mode:
         write_new(policy.layout.jail_file, f"mode {settings.mode}\n")
+
+
+def run_initjail(policy: Policy) -> None:
+    """Run the program that prepares a new jail, in the jail's home; a jail that it fails for is not made.
+
+    Raises: HostError if the program fails.
+    """
+    paths = policy.layout
+    home = paths.changes if policy.mode == "casual" else paths.home
+    words = {"JAI_MODE": policy.mode, "JAI_JAIL": policy.jail, "JAI_CONFIG_DIR": policy.config_dir}
+    done = subprocess.run([policy.initjail], cwd=home, env={**os.environ, **words}, check=False)
+    if done.returncode:
+        from jai.verbs.unmount import remove_tree  # noqa: PLC0415 - only after a failure
+
+        remove_tree(home)  # half made; the next start makes it anew
+        message = f"--initjail {policy.initjail} failed for the new jail {policy.jail!r}"
+        detail = f"exit status {done.returncode}"
+        raise HostError(message, detail=detail, hint="mend the program and try again")

@@ -241,12 +241,12 @@ def _make_account(book: Book, undo: Undo) -> None:
     if not os.access("/etc", os.W_OK):  # useradd would only say that it can not lock
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/etc")
     before = {path: text for path in ACCOUNTS if (text := _read(path)) is not None}
+    undo.append((f"the system user {USER}", lambda: _undo_account(book)))
     book.account = [path for path in before if not _own_lines(before[path])]
     for path, text in before.items():
         book.forget(path)  # an earlier user that somebody has removed since
         _note_end(book, path, text)
     book.save()
-    undo.append((f"the system user {USER}", lambda: _undo_account(book)))
     _add_user(has_group="/etc/group" not in book.account)
     _adopt(book)
     if not book.lines.get("/etc/passwd"):
@@ -925,7 +925,9 @@ def _refuse_writable(path: str) -> None:
     found = os.stat(path)
     if found.st_uid != 0 or found.st_mode & 0o022 or not stat.S_ISDIR(found.st_mode):
         message = f"{path} is not root's alone to write to, so the helper would not be safe in {FOLDER}"
-        raise RefusedError(message, hint=f"sudo chown root {path}; sudo chmod go-w {path}")
+        # In a user namespace without the real root nothing is root's.
+        hint = "in a container, set jai up outside of it" if path == "/" else ""
+        raise RefusedError(message, hint=hint or f"sudo chown root {path}; sudo chmod go-w {path}")
 
 
 def _name(lookup: Callable[[int], Sequence[object]], number: int) -> str:

@@ -15,7 +15,7 @@ endif
 unexport CMD K
 only = $(if $(call typed,K),-- -k "$$JAI_K")
 
-.PHONY: help run test check conformance bench fmt clean ready-run ready-check ready-test
+.PHONY: help run test check conformance bench fmt man clean ready-run ready-check ready-test
 
 help:
 	@echo "make run               run a wrecking agent in jails on a scratch home, and show what is left"
@@ -25,6 +25,7 @@ help:
 	@echo "make conformance       only the scenarios: what an agent does, and what must be left"
 	@echo "make bench             start-up times beside other sandboxes"
 	@echo "make fmt               format Python and C"
+	@echo "make man               bring the lists of options in the manual pages up to date"
 	@echo "make clean             remove everything that was made here"
 
 ready-run ready-check ready-test:
@@ -57,6 +58,9 @@ fmt: ready-check
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 	@find jai -name '*.[ch]' -exec $(BIN)/clang-format -i {} +
+
+man: ready-check
+	@$(BIN)/python jai/man/update.py
 
 clean:
 	rm -rf .venv build dist

@@ -39,7 +39,7 @@ FLAGS = (
     (SHARED, "shared"),
     (SESSION, "own-session"),
     (STRICT, "strict-id"),
-    (MAPPED, "id-mapped"),
+    (MAPPED, "from-helper"),
 )
 # Set by jai itself: their values are no secret of the user's.
 PLAIN = ("HOME", "JAI_JAIL", "JAI_MODE", "JAI_USER", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER")
@@ -72,6 +72,7 @@ WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_LOCK: lambda step: f"lock {step.target}{_flags(step)}",
     lib.JAI_HELPER: lambda step: f"helper {step.target}",
     lib.JAI_IDMAP: lambda step: f"id-map {step.source}{_flags(step)}",
+    lib.JAI_CLONE: lambda step: f"clone {step.source}{_flags(step)}",
     lib.JAI_USERNS: lambda step: f"user-namespace uid {step.number} gid {step.mode}{_flags(step)}",
     lib.JAI_NETNS: lambda _: "network-namespace",
     lib.JAI_NSLIMIT: lambda step: f"namespace-limit {step.target} {step.number}",

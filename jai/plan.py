@@ -6,8 +6,9 @@ The printed plan is the whole truth, so nothing here looks at the machine.
 from __future__ import annotations
 
 from jai import steps
+from jai._core import lib
 from jai.grants import DEV, PROC
-from jai.policy import RUN, SCRIPT_PLACE
+from jai.policy import HELPER, RUN, SCRIPT_PLACE
 from jai.steps import INERT, MAKE, MAPPED, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
@@ -36,9 +37,10 @@ def plan(policy: Policy, passwd: str = "") -> list[Step]:
     overlaid = policy.mode == "casual" and not _home_is_granted(policy)
     tree = _tree(policy, overlaid=overlaid, passwd=passwd)
     found = [steps.lock(policy.layout.lock, shared=overlaid)]
-    if policy.strict:
-        found.append(steps.helper(policy.strict.helper))
+    if policy.strict or policy.mounts_below:
+        found.append(steps.helper(HELPER))
         found += _requests(tree)
+    if policy.strict:
         found.append(steps.strict_namespace(policy.strict.uid, policy.strict.gid))
         found.append(steps.namespace_limit("max_user_namespaces", 0))
     else:
@@ -66,7 +68,8 @@ def _requests(tree: list[Step]) -> list[Step]:
     for step in tree:
         if step.flags & MAPPED:
             step.number = len(found)
-            found.append(steps.idmap(step.source, step.number, step.same))
+            ask = (steps.clone, step.target) if step.kind == lib.JAI_OVERLAY else (steps.idmap, step.source)
+            found.append(ask[0](ask[1], step.number, step.same))
             step.forget_identity()
     return found
 
@@ -105,8 +108,10 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
 def _overlay(policy: Policy) -> list[Step]:
     paths = policy.layout
     masks = [steps.mask(path, policy.home) for path in sorted(policy.masks)]
-    flags = MAKE | (NOEXEC if policy.home_noexec else 0)
-    return [*masks, steps.overlay(policy.home, paths.changes, paths.overlay_work, flags, policy.home_same)]
+    flags = MAKE | (NOEXEC if policy.home_noexec else 0) | (MAPPED if policy.mounts_below else 0)
+    home = steps.overlay(policy.home, paths.changes, paths.overlay_work, flags, policy.home_same)
+    below = [steps.bind(path, path, RDONLY | INERT | RECURSIVE) for path in policy.mounts_below]
+    return [*masks, home, *below]
 
 
 def _grant(policy: Policy, grant: Granted) -> Step:

@@ -94,9 +94,8 @@ class Hidden(Record):
 
 
 class Strict(Record):
-    """What strict mode adds: the helper, and the uid and gid that the jail shows for the strict id."""
+    """What strict mode adds: the uid and gid that the jail shows for the strict id."""
 
-    helper: str
     uid: int
     gid: int
 
@@ -117,6 +116,7 @@ class Policy(Record):
     hidden: tuple[Hidden, ...]
     owns_cgroup: bool
     strict: Strict | None
+    mounts_below: tuple[str, ...]
     skeletons: tuple[str, ...]
     pinned: tuple[str, ...]
     root_proc: tuple[str, ...]
@@ -160,9 +160,8 @@ def decide(settings: Settings, host: Host) -> Policy:
     grants, create = find_grants(settings, host, (storage, config, state))
     refuse_own_inside((storage, config), grants, home)
     casual = settings.mode == "casual" and all(grant.path != home for grant in grants)
-    if casual:
-        _check_overlay(host, home)
-    view = View(home, casual, grants, _private_tmp(host))
+    below = _mounts_below(settings, host, home) if casual else ()
+    view = View(home, casual, grants, _private_tmp(host), below)
     own = (settings.config_dir, settings.storage, config, storage, state)
     return Policy(
         mode=settings.mode,
@@ -170,6 +169,7 @@ def decide(settings: Settings, host: Host) -> Policy:
         layout=layout(storage, state, settings.jail, strict=strict is not None),
         account=host.account,
         strict=strict,
+        mounts_below=below,
         home=home,
         home_mode=found.mode,
         home_same=found.same,
@@ -239,13 +239,21 @@ def _command(settings: Settings, host: Host, view: View, notes: tuple[str, ...])
 class View:
     """Which tree a path of the jail belongs to: a grant, the home, a private place, the host's."""
 
-    def __init__(self, home: str, casual: bool, grants: tuple[Granted, ...], tmp: tuple[str, ...]) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        home: str,
+        casual: bool,  # noqa: FBT001
+        grants: tuple[Granted, ...],
+        tmp: tuple[str, ...],
+        below: tuple[str, ...],
+    ) -> None:
         """Take the places that are not simply the host's."""
         self.home = home
         self.grants = grants
         self.tmp = tmp
         self._trees = dict.fromkeys((*tmp, RUN, DEV, PROC), "private")
         self._trees[home] = "overlay" if casual else "private"
+        self._trees.update(dict.fromkeys(below, "host"))
         self._trees.update({grant.path: "grant" for grant in grants})
 
     def tree(self, path: str) -> str:
@@ -281,7 +289,7 @@ def _strict(settings: Settings, host: Host) -> Strict:
         message = f"the jail {settings.jail!r} is strict, and strict mode has not been set up"
         hint = "once: sudo jai --setup; or choose a mode that needs no root: -m casual, -m bare"
         raise HostError(message, hint=hint)
-    return Strict(HELPER, jailed.uid, jailed.gid)
+    return Strict(jailed.uid, jailed.gid)
 
 
 def _skeletons(host: Host, view: View) -> tuple[str, ...]:
@@ -349,14 +357,21 @@ def _state(settings: Settings, host: Host, storage: str) -> tuple[str, tuple[str
     return local, (note,)
 
 
-def _check_overlay(host: Host, home: str) -> None:
-    """The kernel lets no user uncover what a mount hides, so not below a home that has mounts in it."""
+def _mounts_below(settings: Settings, host: Host, home: str) -> tuple[str, ...]:
+    """Give what is mounted below the home and is shown read-only at its place, unless it is masked.
+
+    The kernel lets no user uncover what a mount hides, and so makes no overlay over such a home: it takes the
+    helper, which clones the home without them.
+    """
     below = host.mounts_below(home)
-    if below:
+    if below and host.find(HELPER) is None:
         names = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")  # noqa: PLR2004
         message = f"something is mounted below the home: {names}"
         detail = "the kernel refuses an overlay over it to a user without privileges (EINVAL)"
-        raise HostError(message, detail=detail, hint="unmount it, or use -m bare")
+        raise HostError(message, detail=detail, hint="once: sudo jai --setup; or unmount it, or use -m bare")
+    masked = [os.path.join(home, mask.path) for mask in settings.masks]
+    shown = [path for path in below if not any(is_below(path, mask) for mask in masked)]
+    return tuple(path for path in shown if not any(path != top and is_below(path, top) for top in shown))
 
 
 def _pinned(grants: tuple[Granted, ...], hidden: tuple[Hidden, ...]) -> tuple[str, ...]:

@@ -89,6 +89,11 @@ def idmap(source: str, number: int, same: tuple[int, int] | None) -> Step:
     return Step(lib.JAI_IDMAP, source=source, number=number, same=same)
 
 
+def clone(source: str, number: int, same: tuple[int, int] | None) -> Step:
+    """Let the helper clone a directory without what is mounted below it; the overlay uses it."""
+    return Step(lib.JAI_CLONE, source=source, number=number, same=same)
+
+
 def mapped(target: str, source: str, flags: int, same: tuple[int, int] | None) -> Step:
     """Show at `target` what the helper mapped; the plan gives it the number of the request."""
     return Step(lib.JAI_BIND, target, source, flags=flags | MAPPED, same=same)

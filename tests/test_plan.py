@@ -95,7 +95,23 @@ def strict(host: FakeHost) -> tuple[str, ...]:
     return ("-m", "strict", "-d", "/data/ada/set", "-r", "/srv/shared", "sh")
 
 
-SITUATIONS = [casual, bare, strict, everything, granted_home, old_kernel_without_terminal, root_user]
+def mounts_below(host: FakeHost) -> tuple[str, ...]:
+    """Something is mounted below the home, one of it masked: with the helper it is shown read-only."""
+    host.set_up_strict()
+    host.mounts = (f"{HOME}/photos", f"{HOME}/photos/old", f"{HOME}/.ssh", "/mnt")
+    return ("sh",)
+
+
+SITUATIONS = [
+    casual,
+    bare,
+    mounts_below,
+    strict,
+    everything,
+    granted_home,
+    old_kernel_without_terminal,
+    root_user,
+]
 
 
 def planned(situation: Situation) -> list[Step]:

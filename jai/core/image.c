@@ -46,7 +46,7 @@ static const struct rule rules[] = {
 	[JAI_ROOT] = {PHASE_ROOT, PHASE_ROOT, EXACTLY_ONE, FREE, FREE, FREE, MOUNT_FLAGS},
 	[JAI_MASK] = {PHASE_TREE, PHASE_TREE, ANY, RELATIVE, ABSOLUTE, FREE, 0},
 	[JAI_OVERLAY] = {PHASE_TREE, PHASE_TREE, AT_MOST_ONE, ABSOLUTE, ABSOLUTE, ABSOLUTE,
-			 JAI_NOEXEC | JAI_MAKE | JAI_SAME},
+			 JAI_NOEXEC | JAI_MAKE | JAI_SAME | JAI_MAPPED},
 	[JAI_BIND] = {PHASE_TREE, PHASE_INSIDE, ANY, ABSOLUTE, ABSOLUTE, FREE,
 		      MOUNT_FLAGS | JAI_RECURSIVE | JAI_MAKE | JAI_SAME | JAI_MAPPED},
 	[JAI_TMPFS] = {PHASE_TREE, PHASE_INSIDE, ANY, ABSOLUTE, FREE, FREE, MOUNT_FLAGS | JAI_MAKE},
@@ -69,7 +69,9 @@ static const struct rule rules[] = {
 	[JAI_ARG] = {PHASE_COMMAND, PHASE_COMMAND, ANY, FREE, FREE, FREE, 0},
 	[JAI_EXEC] = {PHASE_EXEC, PHASE_EXEC, EXACTLY_ONE, FREE, FREE, FREE, 0},
 	[JAI_HELPER] = {PHASE_HELPER, PHASE_HELPER, AT_MOST_ONE, ABSOLUTE, FREE, FREE, 0},
-	[JAI_IDMAP] = {PHASE_HELPER, PHASE_HELPER, ANY, FREE, ABSOLUTE, FREE, JAI_SAME},
+	[JAI_IDMAP] = {PHASE_HELPER, PHASE_HELPER, ANY, FREE, ABSOLUTE, FREE,
+		       JAI_SAME | JAI_MAPPED},
+	[JAI_CLONE] = {PHASE_HELPER, PHASE_HELPER, ANY, FREE, ABSOLUTE, FREE, JAI_SAME},
 	[JAI_NSLIMIT] = {PHASE_NAMESPACES, PHASE_NAMESPACES, ANY, RELATIVE, FREE, FREE, 0},
 };
 _Static_assert(sizeof(rules) / sizeof(rules[0]) == JAI_KINDS, "a rule for every kind");
@@ -129,6 +131,7 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 {
 	uint32_t seen[JAI_KINDS] = {0};
 	enum phase phase = PHASE_LOCK;
+	uint32_t requests = 0;
 
 	for (uint32_t i = 0; i < plan->count; i++) {
 		const struct jai_step *step = &plan->steps[i];
@@ -148,10 +151,11 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 		if (step->kind == JAI_MASK && seen[JAI_OVERLAY])
 			return 0;
 		/* Each is asked of the helper once, in order, and bound once. */
-		if (step->kind == JAI_IDMAP &&
-		    (!seen[JAI_HELPER] || step->number != seen[JAI_IDMAP] - 1))
+		requests = seen[JAI_IDMAP] + seen[JAI_CLONE];
+		if ((step->kind == JAI_IDMAP || step->kind == JAI_CLONE) &&
+		    (!seen[JAI_HELPER] || step->number != requests - 1))
 			return 0;
-		if (step->flags & JAI_MAPPED && step->number >= seen[JAI_IDMAP])
+		if (step->flags & JAI_MAPPED && step->number >= requests)
 			return 0;
 		if (step->flags & JAI_STRICT && !seen[JAI_HELPER])
 			return 0;
@@ -163,8 +167,7 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 	/* Whiteouts are nothing without the overlay that uses them; a command has a name. */
 	if (seen[JAI_MASK] && !seen[JAI_OVERLAY])
 		return 0;
-	return seen[JAI_ARG] > 0 && seen[JAI_KEEP] <= JAI_MAX_KEPT &&
-	       seen[JAI_IDMAP] <= JAI_MAX_MAPPED;
+	return seen[JAI_ARG] > 0 && seen[JAI_KEEP] <= JAI_MAX_KEPT && requests <= JAI_MAX_MAPPED;
 }
 
 static void fill_vectors(struct plan *plan)

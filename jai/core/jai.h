@@ -75,7 +75,8 @@ enum jai_kind {
 	JAI_NSLIMIT = 26, /* target: a file of /proc/sys/user, number: how many the jail may make */
 	JAI_HELPER = 27,  /* target: the privileged helper, which is started and asked below */
 	JAI_IDMAP = 28,	  /* source: what the helper shall map to the strict id, for a bind */
-	JAI_KINDS = 29
+	JAI_CLONE = 29,	  /* source: what the helper shall clone without what is mounted below */
+	JAI_KINDS = 30
 };
 
 enum jai_flag {
@@ -89,7 +90,8 @@ enum jai_flag {
 	JAI_SHARED = 128,   /* the overlay is shared by the jail's runs */
 	JAI_SESSION = 256,  /* the command gets a session of its own */
 	JAI_STRICT = 512,   /* the helper maps the user to its strict id */
-	JAI_MAPPED = 1024,  /* source is the mount of the JAI_IDMAP step that has the same number */
+	JAI_MAPPED = 1024,  /* source, or the overlay's lower, is the mount of the request of the
+			       same number */
 	JAI_ALL_FLAGS = 2047
 };
 

@@ -154,9 +154,25 @@ static int copy_attributes(int layer, const struct stat *real)
 	return 0;
 }
 
+/* A layer must be attached when the overlay is made; /proc of the jail is covered later anyway. */
+static int attach_layer(const struct state *s, int mount)
+{
+	auto_fd place = open_inside(s, "/proc", O_DIRECTORY);
+
+	return place < 0 || sys_move_mount(mount, place) < 0 ? -1 : 0;
+}
+
+/* The overlay has clones of its own of its layers. */
+static int detach_layer(int mount)
+{
+	char path[40];
+
+	put_fd_path(path, mount);
+	return sys_umount2(path, MNT_DETACH);
+}
+
 static int start_mask_layer(struct state *s, const struct jai_step *step)
 {
-	auto_fd place = -1;
 	auto_fd mount = -1;
 	auto_fd fs = sys_fsopen("tmpfs");
 
@@ -168,10 +184,7 @@ static int start_mask_layer(struct state *s, const struct jai_step *step)
 	    sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
 		return -1;
 	mount = sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	/* A layer must be attached when the overlay is made; /proc of the jail is covered later
-	 * anyway. */
-	place = open_inside(s, "/proc", O_DIRECTORY);
-	if (mount < 0 || place < 0 || sys_move_mount(mount, place) < 0)
+	if (mount < 0 || attach_layer(s, mount) < 0)
 		return -1;
 	s->masks = steal_fd(&mount);
 	return 0;
@@ -273,24 +286,36 @@ static int configure_overlay(int fs, const struct state *s, int lower, int upper
 	return sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL);
 }
 
+/* The home; where something is mounted in it, the helper's clone without that, attached for the
+ * time being. */
+static int open_lower(struct state *s, const struct jai_step *step)
+{
+	auto_fd mount = -1;
+
+	if (!(step->flags & JAI_MAPPED))
+		return open_source(step, text(s, step->target), O_DIRECTORY);
+	mount = steal_fd(&s->mapped[step->number]);
+	return attach_layer(s, mount) < 0 ? -1 : steal_fd(&mount);
+}
+
 static int make_overlay(struct state *s, const struct jai_step *step)
 {
-	auto_fd lower = open_source(step, text(s, step->target), O_DIRECTORY);
+	auto_fd lower = open_lower(s, step);
 	auto_fd upper = sys_openat2(AT_FDCWD, text(s, step->source), O_PATH | O_DIRECTORY,
 				    RESOLVE_NO_SYMLINKS);
 	auto_fd work = sys_openat2(AT_FDCWD, text(s, step->extra), O_PATH | O_DIRECTORY,
 				   RESOLVE_NO_SYMLINKS);
 	auto_fd fs = -1;
-	char path[40];
 
 	if (lower < 0 || upper < 0 || work < 0)
 		return -1;
 	fs = sys_fsopen("overlay");
 	if (fs < 0 || configure_overlay(fs, s, lower, upper, work) < 0)
 		return -1;
+	if (step->flags & JAI_MAPPED && detach_layer(lower) < 0)
+		return -1;
 	if (s->masks >= 0) {
-		put_fd_path(path, s->masks);
-		if (sys_umount2(path, MNT_DETACH) < 0)
+		if (detach_layer(s->masks) < 0)
 			return -1;
 		close(steal_fd(&s->masks));
 		close(steal_fd(&s->lower));

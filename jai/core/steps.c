@@ -24,7 +24,7 @@ static executor *const executors[] = {
 	[JAI_CLOSE] = op_close,	    [JAI_ENV] = op_word,
 	[JAI_ARG] = op_word,	    [JAI_EXEC] = op_exec,
 	[JAI_NSLIMIT] = op_nslimit, [JAI_HELPER] = op_helper,
-	[JAI_IDMAP] = op_idmap,
+	[JAI_IDMAP] = op_idmap,	    [JAI_CLONE] = op_clone,
 };
 _Static_assert(sizeof(executors) / sizeof(executors[0]) == JAI_KINDS, "an executor for every kind");
 

@@ -71,7 +71,7 @@ static int ask(int helper, uint32_t verb, uint32_t inside, int fd, int *answer_f
 	return 0;
 }
 
-int op_idmap(struct state *s, const struct jai_step *step)
+static int request(struct state *s, const struct jai_step *step, uint32_t verb)
 {
 	int *place = &s->mapped[step->number];
 	auto_fd source = open_source(step, text(s, step->source), 0);
@@ -79,10 +79,20 @@ int op_idmap(struct state *s, const struct jai_step *step)
 
 	if (source < 0)
 		return errno;
-	error = ask(s->helper, IDMAP_MOUNT, 0, source, place);
+	error = ask(s->helper, verb, 0, source, place);
 	if (!error && move_away(place) < 0)
 		error = errno;
 	return error;
+}
+
+int op_idmap(struct state *s, const struct jai_step *step)
+{
+	return request(s, step, IDMAP_MOUNT);
+}
+
+int op_clone(struct state *s, const struct jai_step *step)
+{
+	return request(s, step, IDMAP_CLONE);
 }
 
 int become_strict(struct state *s, const struct jai_step *step)

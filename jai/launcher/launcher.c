@@ -72,13 +72,29 @@ static int read_interpreter(const char *script, char *line, int size)
 	return 0;
 }
 
-/* A closed standard descriptor becomes /dev/null: whatever is opened next must not take its place.
+/*
+ * A closed standard descriptor becomes /dev/null: whatever is opened next must not take its place.
+ * A directory there would lead the command past the jail, to the real files; and Python does not
+ * start.
  */
-static int open_standard(void)
+static int check_standard(void)
 {
-	for (int fd = 0; fd <= 2; fd++)
+	static const char *const names[] = {"input", "output", "error"};
+
+	for (int fd = 0; fd <= 2; fd++) {
+		struct stat stat;
+
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-			return -1;
+			return fail("/dev/null");
+		if (fstat(fd, &stat) == 0 && S_ISDIR(stat.st_mode)) {
+			fprintf(stderr,
+				"jai: standard %s is a directory: through it the command would "
+				"reach the real files\n"
+				"  hint: redirect it from or to a file\n",
+				names[fd]);
+			return 125;
+		}
+	}
 	return 0;
 }
 
@@ -169,6 +185,7 @@ static int run_image(int fd, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const char *image = getenv("JAI_IMAGE");
+	int status;
 
 	if (image) {
 		int fd = atoi(image);
@@ -176,8 +193,9 @@ int main(int argc, char **argv)
 		unsetenv("JAI_IMAGE");
 		return run_image(fd, argc, argv);
 	}
-	if (open_standard() < 0)
-		return fail("/dev/null");
+	status = check_standard();
+	if (status)
+		return status;
 	unsetenv("JAI_FAILED");
 	unsetenv("JAI_ATTEMPTS");
 	remember_signals();

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 YES, NO, OPTIONAL = "✓", "✗", "–"  # noqa: RUF001 - what is printed
 CASUAL = "casual mode"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COLUMN = 18
 
 # Seconds.  A jail may have to wait for a disk; the rest only asks the kernel.
@@ -166,26 +167,40 @@ class NoAnswerError(Exception):
 
 def diagnose(invocation: Invocation) -> int:
     """Print the findings; 0 if the default mode works, else 1."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _leave)
     patient = _admit(invocation)
-    works = False
     try:
-        _quietly(lambda: _make_scratch(patient))
-        for probe in PROBES:
-            found = _ask(probe, patient)
-            _print(probe.topic, found)
-            if probe.topic == CASUAL:
-                works = all(each.state == YES for each in found)
+        try:
+            return _examine(patient)
+        finally:
+            _ignore_signals()
     finally:
         if not _quietly(lambda: _clean(patient)):
             _print("left behind", [Finding(NO, f"{patient.scratch} can not be removed", "remove it")])
+
+
+def _examine(patient: Patient) -> int:
+    works = False
+    _quietly(lambda: _make_scratch(patient))
+    for probe in PROBES:
+        found = _ask(probe, patient)
+        _print(probe.topic, found)
+        if probe.topic == CASUAL:
+            works = all(each.state == YES for each in found)
     return 0 if works else 1
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
     """End through the `finally` that cleans up."""
+    _ignore_signals()
     raise SystemExit(128 + number)
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _ask(probe: Probe, patient: Patient) -> list[Finding]:
@@ -244,7 +259,7 @@ def _work(work: Callable[[], object], pipe: int) -> NoReturn:
         # A session: whatever is started here is killed with it.
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         answer = {"result": work()}
     except OSError as error:

@@ -34,7 +34,8 @@ static uint32_t next(uint32_t below)
 	return (uint32_t)(state >> 33) % below;
 }
 
-static const uint32_t interesting[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 4096, 16, 25, 26, 511};
+static const uint32_t interesting[] = {0,    1,	 0x7fffffff, 0x80000000, 0xffffffff,
+				       4096, 16, 25,	     26,	 511};
 
 static void mutate(uint8_t *image, size_t size)
 {

@@ -17,10 +17,41 @@ if TYPE_CHECKING:
     from conformance.homes import Home
 
 # Beyond what the bare interpreter loads by itself.
-STANDARD = {"os", "sys", "errno", "fcntl", "_signal", "_stat", "stat", "genericpath", "posixpath", "_collections_abc"}
+STANDARD = {
+    "os",
+    "sys",
+    "errno",
+    "fcntl",
+    "_signal",
+    "_stat",
+    "stat",
+    "genericpath",
+    "posixpath",
+    "_collections_abc",
+}
 OWN = {
-    *("jai", "jai.argv", "jai.cli", "jai.conf", "jai.errors", "jai.grants", "jai.host", "jai.options", "jai.plan", "jai.policy"),
-    *("jai.record", "jai.run", "jai.settings", "jai.steps", "jai.store", "jai._core", "_cffi_backend", "__future__"),
+    *(
+        "jai",
+        "jai.argv",
+        "jai.cli",
+        "jai.conf",
+        "jai.errors",
+        "jai.grants",
+        "jai.host",
+        "jai.options",
+        "jai.plan",
+        "jai.policy",
+    ),
+    *(
+        "jai.record",
+        "jai.run",
+        "jai.settings",
+        "jai.steps",
+        "jai.store",
+        "jai._core",
+        "_cffi_backend",
+        "__future__",
+    ),
 }
 
 
@@ -35,7 +66,9 @@ def test_a_start_imports_only_what_is_on_the_list(account: Account, home: Home, 
     must(account.run([jai, "true"], cwd=home.project))  # the first run also writes the configuration
 
     bare = must(account.run([python, "-I", "-S", "-X", "importtime", "-c", "pass"]))
-    full = must(account.run([python, "-I", "-S", "-X", "importtime", f"{jai}-python", "true"], cwd=home.project))
+    full = must(
+        account.run([python, "-I", "-S", "-X", "importtime", f"{jai}-python", "true"], cwd=home.project)
+    )
 
     found = imported(full.stderr) - imported(bare.stderr)
     assert "jai.policy" in found  # control: the listing works
@@ -77,11 +110,15 @@ def test_every_kind_of_step_has_a_trace() -> None:
 
 @pytest.mark.needs("strace")
 def test_each_line_of_the_plan_is_one_operation(account: Account, home: Home, jai: str) -> None:
-    """strace shows, for each kind of step, as many operations as the plan has lines of it."""
+    """Strace shows, for each kind of step, as many operations as the plan has lines of it."""
     options = ["--net", "none", "-j", "traced", "-m", "casual"]
     must(account.run([jai, *options, "true"], cwd=home.project))
     lines = must(account.run([jai, *options, "--plan", "true"], cwd=home.project)).stdout.splitlines()
-    trace = must(account.run(["strace", "-f", "-s", "4096", "-o", "/tmp/trace", jai, *options, "true"], cwd=home.project))
+    trace = must(
+        account.run(
+            ["strace", "-f", "-s", "4096", "-o", "/tmp/trace", jai, *options, "true"], cwd=home.project
+        )
+    )
     assert trace.rc == 0
     text = must(account.sh("cat /tmp/trace")).stdout
     # What the interpreter does before the plan is handed over is not the plan's.

@@ -116,7 +116,7 @@ BAD_PATHS = ["", "relative", "/a/../b", "/a/./b", "/a//b", "/a/", "/..", "/.", "
 @pytest.mark.parametrize("path", BAD_PATHS)
 def test_a_path_that_could_mean_another_place_is_refused(path: str) -> None:
     """Targets and sources are absolute and plain."""
-    for bad in (steps.bind(path, "/tmp", 0), steps.bind("/tmp", path, 0), steps.tmpfs(path, 0o755, 0)):  # noqa: S108
+    for bad in (steps.bind(path, "/tmp", 0), steps.bind("/tmp", path, 0), steps.tmpfs(path, 0o755, 0)):
         some = good_steps()
         some.insert(4, bad)
         assert not accepted(encode(some)), path

@@ -48,7 +48,7 @@ def behind(builder: str, script: str, *options: str) -> subprocess.CompletedProc
 
 def scratches() -> set[Path]:
     """The scratch directories there are."""
-    return set(Path("/var/tmp").glob("jai-wall-*"))  # noqa: S108
+    return set(Path("/var/tmp").glob("jai-wall-*"))
 
 
 @pytest.fixture(params=BUILDERS)
@@ -200,7 +200,7 @@ def test_a_killed_wall_takes_the_processes_with_it(builder: str) -> None:
 
 def test_a_wall_that_does_not_hold_is_noticed() -> None:
     """Fail closed: a place that must be read-only and is not ends it before the command runs."""
-    place = Path("/var/tmp")  # noqa: S108
+    place = Path("/var/tmp")
     assert wall.try_to_write(str(place)) == "success"
 
     order = wall.Order(
@@ -216,7 +216,7 @@ def test_a_wall_that_does_not_hold_is_noticed() -> None:
         status=-1,
     )
     with pytest.raises(wall.WallError, match="does not stand"):
-        wall._prove(order)  # noqa: SLF001
+        wall._prove(order)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root may mount loop file systems")

@@ -6,7 +6,7 @@ import os
 import sys
 
 from jai.argv import parse_argv
-from jai.errors import JaiError
+from jai.errors import HostError, JaiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,9 +99,14 @@ def read(invocation: Invocation) -> tuple[Settings, Host]:
 def _become(host: Host) -> None:
     """As root for a user: be that user before anything of theirs is read."""
     account = host.account
-    os.initgroups(account.name, account.gid)
-    os.setresgid(account.gid, account.gid, account.gid)
-    os.setresuid(account.uid, account.uid, account.uid)
+    try:
+        os.initgroups(account.name, account.gid)
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
+    except OSError as error:
+        message = f"root can not become {account.name!r} here, for whom it seems to act (SUDO_USER, USER)"
+        hint = "unset SUDO_USER and set USER=root to run as this root"
+        raise HostError(message, detail=f"setresuid: {error.strerror}", hint=hint) from None
     # The process that explains a failure starts from this environment and must find the same.
     os.environ.update(HOME=host.home, USER=account.name, LOGNAME=account.name)
 

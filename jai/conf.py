@@ -147,7 +147,7 @@ def _include(assignment: Assignment, source: Source, chain: tuple[str, ...]) -> 
         return []
     if file.path in chain:
         loop = " -> ".join((*chain[chain.index(file.path) :], file.path))
-        raise complaint(assignment, f"includes itself: {loop}")
+        raise complaint(assignment, f"includes itself: {loop}", "take one of these lines out")
     if len(chain) >= DEPTH_LIMIT:
         raise complaint(assignment, f"more than {DEPTH_LIMIT} files include each other")
     return read_assignments(file, source, chain)

@@ -154,6 +154,11 @@ def _lock(_step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, s
             f"the jail {policy.jail!r} is running with other masks, and all its runs share one view",
             f"wait until it has ended, or use another jail: -j NAME -m {policy.mode}",
         )
+    if number == errno.EROFS:
+        return (
+            f"{policy.layout.state} is on a read-only file system",
+            "choose another place with --storage DIR",
+        )
     if number == errno.EXDEV:
         return (f"the jail {policy.jail!r} is running in another container", "use another jail: -j NAME")
     return None

@@ -85,7 +85,7 @@ def _hand_over(image: bytes) -> None:
         return
     fd = os.memfd_create("jai", 0)
     os.write(fd, image)
-    os.environ["JAI_IMAGE"] = str(fd)
+    os.environ["JAI_IMAGE"] = f"{fd} {os.getpid()}"
     os.execv(launcher, ["jai", *sys.argv[1:]])  # noqa: S606 - no shell is wanted
 
 

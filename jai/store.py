@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jai.policy import Policy
 
 PRIVATE_MODE = 0o040700  # a directory, for its owner only
+ATTEMPTS = 10
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -64,32 +65,41 @@ def prepare(policy: Policy) -> None:
 
     Raises: HostError if the storage can not be written, RefusedError if it is somebody else's.
     """
-    paths = policy.layout
-    try:
-        if paths.state != paths.storage:
-            private_directory(paths.state, policy.account.uid)
-        fresh = not os.path.exists(paths.lock)
-        if fresh:
-            os.makedirs(paths.overlay_work, 0o700, exist_ok=True)
-        _directory(paths.tmp, 0o1777)
-        if policy.mode == "casual":
-            _directory(paths.overlay_work, 0o700)
-            new = _directory(paths.changes, policy.home_mode)
-        else:
-            os.makedirs(paths.storage, 0o700, exist_ok=True)
-            new = _directory(paths.home, 0o700)
-        if fresh:
-            os.close(os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        _new_boot(policy)
-        if new and policy.initjail:
-            from jai.verbs.init import run_initjail  # noqa: PLC0415 - once per jail
+    for attempt in range(ATTEMPTS):
+        try:
+            _make(policy)
+        except OSError as error:
+            # A `jai -u` takes away what we have just made.
+            if isinstance(error, FileNotFoundError) and attempt + 1 < ATTEMPTS:
+                continue
+            where = os.fsdecode(error.filename or policy.layout.state)
+            message = f"the jail {policy.jail!r} can not be kept in {policy.layout.state}"
+            hint = "choose a directory that can be written with --storage DIR"
+            raise HostError(message, detail=f"{where}: {error.strerror}", hint=hint) from None
+        return
 
-            run_initjail(policy)
-    except OSError as error:
-        where = os.fsdecode(error.filename or paths.state)
-        message = f"the jail {policy.jail!r} can not be kept in {paths.state}"
-        hint = "choose a directory that can be written with --storage DIR"
-        raise HostError(message, detail=f"{where}: {error.strerror}", hint=hint) from None
+
+def _make(policy: Policy) -> None:
+    paths = policy.layout
+    if paths.state != paths.storage:
+        private_directory(paths.state, policy.account.uid)
+    fresh = not os.path.exists(paths.lock)
+    if fresh:
+        os.makedirs(paths.overlay_work, 0o700, exist_ok=True)
+    _directory(paths.tmp, 0o1777)
+    if policy.mode == "casual":
+        _directory(paths.overlay_work, 0o700)
+        new = _directory(paths.changes, policy.home_mode)
+    else:
+        os.makedirs(paths.storage, 0o700, exist_ok=True)
+        new = _directory(paths.home, 0o700)
+    if fresh:
+        os.close(os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    _new_boot(policy)
+    if new and policy.initjail:
+        from jai.verbs.init import run_initjail  # noqa: PLC0415 - once per jail
+
+        run_initjail(policy)
 
 
 def _directory(path: str, mode: int) -> bool:

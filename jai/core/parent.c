@@ -13,15 +13,29 @@ struct parent {
 	int control;
 	int signals;
 	sigset_t mask;
-	pid_t group;
-	int keeper; /* pidfd, until the command runs */
-	int fatal;  /* the signal that ended us before that */
+	int foreground; /* we had the terminal when we started or were last continued */
+	int keeper;	/* pidfd, until the command runs */
+	int fatal;	/* the signal that ended us before that */
 	struct jai_result *result;
 };
 
-static int ends(uint32_t signal)
+/* Ends a process that has not arranged for anything else; what the caller ignores ends nobody. */
+static int ends(int signal)
 {
-	return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
+	struct sigaction action;
+
+	if (signal != SIGINT && signal != SIGTERM && signal != SIGHUP && signal != SIGQUIT)
+		return 0;
+	return sigaction(signal, NULL, &action) < 0 || action.sa_handler != SIG_IGN;
+}
+
+/* The terminal sends to a whole process group, but that it has gone only to the leader of the
+ * session. */
+static int reached_the_command(const struct parent *p, const struct signalfd_siginfo *info)
+{
+	if (info->ssi_code != SI_KERNEL || info->ssi_signo == SIGCONT || p->keeper >= 0)
+		return 0;
+	return info->ssi_signo != SIGHUP || getsid(0) != getpid();
 }
 
 /*
@@ -35,20 +49,38 @@ static void pass_signal(struct parent *p)
 
 	if (read(p->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
-	if (p->keeper >= 0 && ends(info.ssi_signo)) {
+	if (p->keeper >= 0 && p->control >= 0 && ends((int)info.ssi_signo)) {
 		/* Nothing runs yet, perhaps another run's start is waited for: give up. */
 		sys_pidfd_send_signal(p->keeper, SIGKILL);
+		/* Init may not have asked yet to die with the keeper: then the end of this pipe
+		 * ends it. */
+		close(steal_fd(&p->control));
 		p->fatal = (int)info.ssi_signo;
 		return;
 	}
-	if (info.ssi_signo == SIGCHLD || (info.ssi_code == SI_KERNEL && info.ssi_signo != SIGCONT))
+	if (info.ssi_signo == SIGCHLD || reached_the_command(p, &info))
 		return;
 	signal = (unsigned char)info.ssi_signo;
 	(void)!write(p->control, &signal, 1);
 }
 
-/* The command stopped: stop in the same way, so that the shell sees it. */
-static void stop_too(int signal)
+static pid_t foreground_group(void)
+{
+	auto_fd terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+	return terminal < 0 ? -1 : tcgetpgrp(terminal);
+}
+
+/* SIGTTOU is blocked here. */
+static void give_terminal(pid_t group)
+{
+	auto_fd terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	if (terminal >= 0)
+		tcsetpgrp(terminal, group);
+}
+
+static void stop_by(int signal)
 {
 	const struct sigaction standard = {.sa_handler = SIG_DFL};
 	struct sigaction before;
@@ -66,6 +98,20 @@ static void stop_too(int signal)
 	sigaction(signal, &before, NULL);
 }
 
+/*
+ * The command stopped: stop in the same way, so that the shell sees it.  A shell or an editor
+ * inside had the terminal for a process group of its own; the shell outside will give it to ours.
+ */
+static void stop_too(struct parent *p, int signal)
+{
+	pid_t inside = p->foreground ? foreground_group() : -1;
+
+	stop_by(signal);
+	p->foreground = foreground_group() == getpgrp();
+	if (p->foreground && inside > 0 && inside != getpgrp())
+		give_terminal(inside);
+}
+
 /* 1 when this was the last report. */
 static int take_report(struct parent *p)
 {
@@ -81,7 +127,7 @@ static int take_report(struct parent *p)
 		close(steal_fd(&p->keeper));
 		return 0;
 	case REPORT_STOPPED:
-		stop_too(report.value);
+		stop_too(p, report.value);
 		return 0;
 	case REPORT_CONTINUED:
 		return 0;
@@ -121,23 +167,12 @@ static void watch(struct parent *p)
 }
 
 /* A job-control shell inside leaves the terminal to a process group that is gone: take it back. */
-static void take_terminal_back(const struct parent *p)
+static void take_terminal_back(void)
 {
-	auto_fd terminal = -1;
+	pid_t group = foreground_group();
 
-	if (p->group != getpgrp())
-		return;
-	terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
-	/* SIGTTOU is blocked here. */
-	if (terminal >= 0 && tcgetpgrp(terminal) != p->group)
-		tcsetpgrp(terminal, p->group);
-}
-
-static pid_t foreground_group(void)
-{
-	auto_fd terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
-
-	return terminal < 0 ? -1 : tcgetpgrp(terminal);
+	if (group > 0 && group != getpgrp() && kill(-group, 0) < 0 && errno == ESRCH)
+		give_terminal(getpgrp());
 }
 
 /* Finds argv and the environment as the kernel shows them (proc(5), stat: arg_start to env_end). */
@@ -224,13 +259,14 @@ void jai_run(const void *image, size_t size, struct jai_result *result)
 		return;
 	}
 	find_words(&s);
-	p.group = foreground_group();
+	p.foreground = foreground_group() == getpgrp();
+	s.orphaned = getsid(0) == getpgrp();
 	if (start(&s, &p) < 0) {
 		result->outcome = JAI_FAILED;
 		result->value = errno;
 	} else {
 		watch(&p);
-		take_terminal_back(&p);
+		take_terminal_back();
 	}
 	if (p.fatal && result->outcome == JAI_LOST) {
 		result->outcome = JAI_SIGNALED;

@@ -40,6 +40,7 @@ struct state {
 	uint64_t keep[JAI_MAX_KEPT];
 	uint32_t kept;
 	pid_t command;
+	int orphaned;  /* jai is in the process group of its session's leader */
 	mode_t umask;  /* the caller's, the command's again */
 	sigset_t mask; /* the caller's signal mask, the command's again */
 	struct sigaction child_action;

@@ -62,6 +62,20 @@ static void wait_for(int pidfd)
 		;
 }
 
+/*
+ * Out of the terminal's and the pipeline's process group.  The kernel stops nobody in an orphaned
+ * group, for nobody would continue him.  jai beside its session's leader is in one, and our being
+ * the command's parent, in the same session and another group, must not change that: then we leave
+ * the session too.
+ */
+static void leave_group(const struct state *s)
+{
+	if (s->orphaned)
+		setsid();
+	else
+		setpgid(0, 0);
+}
+
 /* The keeper: until the jail or the parent ends. */
 static _Noreturn void keep_jail(struct state *s, int init)
 {
@@ -73,8 +87,7 @@ static _Noreturn void keep_jail(struct state *s, int init)
 		sys_pidfd_send_signal(init, SIGKILL);
 	} else {
 		close_all_but((int[]){init, s->control, s->lock, s->home_fd < 0 ? -1 : HOME_FD}, 4);
-		/* Out of the terminal's and the pipeline's process group. */
-		setpgid(0, 0);
+		leave_group(s);
 		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 		while (poll(polled, 2, -1) < 0 && errno == EINTR)
 			;
@@ -155,7 +168,7 @@ static _Noreturn void supervise_command(struct state *s)
 	sigaddset(&child, SIGCHLD);
 	polled[0].fd = signalfd(-1, &child, SFD_CLOEXEC);
 	close_all_but((int[]){polled[0].fd, s->control, s->report}, 3);
-	setpgid(0, 0);
+	leave_group(s);
 	report(s, REPORT_STARTED, 0, 0);
 	for (;;) {
 		unsigned char signal;
@@ -193,11 +206,17 @@ int op_spawn(struct state *s, const struct jai_step *step)
 
 _Noreturn void become_keeper(struct state *s)
 {
+	char path[40];
 	const struct sigaction standard = {.sa_handler = SIG_DFL};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	sigaction(SIGCHLD, &standard, &s->child_action);
 	s->umask = umask(0);
 	execute(s);
+	/* Our locks go with us, at once; the overlay must not outlive them. */
+	if (s->home_fd >= 0) {
+		put_fd_path(path, s->home_fd);
+		(void)sys_umount2(path, MNT_DETACH);
+	}
 	_exit(125);
 }

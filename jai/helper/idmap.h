@@ -19,13 +19,12 @@ enum idmap_limits {
 	IDMAP_SECONDS = 30
 };
 
-enum idmap_verb {
-	IDMAP_IDENTITY =
-		1, /* no descriptor; the caller's new user namespace maps inside -> strict id */
-	IDMAP_MOUNT =
-		2, /* a directory or file; answers with its mount, the caller shown as strict id */
-	IDMAP_CLONE = 3 /* a directory; answers with its mount, ids as they are */
-};
+/*
+ * - IDENTITY: no descriptor; the caller's new user namespace maps inside to the strict id.
+ * - MOUNT: a directory or file; answers with its mount, the caller shown as the strict id.
+ * - CLONE: a directory; answers with its mount, ids as they are.
+ */
+enum idmap_verb { IDMAP_IDENTITY = 1, IDMAP_MOUNT = 2, IDMAP_CLONE = 3 };
 
 struct idmap_request {
 	uint32_t magic;
@@ -35,14 +34,15 @@ struct idmap_request {
 };
 
 /*
- * error is 0 or an errno; only without an error comes a descriptor, a detached mount (nosuid,
- * nodev, private; its attributes can be tightened, not loosened).  id is the strict uid, 0 for
- * CLONE. Besides what the kernel says: ENOENT    /etc/subuid or /etc/subgid has no line for the
- * caller, or does not exist EBADMSG   the caller's line, or the file itself, is not as it must be
- *   EACCES    the directory is not the caller's
- *   ENOTDIR   it is neither a directory nor, for MOUNT, a regular file
- *   EINVAL    the file system can not be id-mapped, or is not in the helper's mount namespace
- *   EPERM     the mount is id-mapped already, or the user namespace is not a new one of the caller
+ * error is 0 or an errno.  Only without an error comes a descriptor: a detached mount, nosuid,
+ * nodev, private, whose attributes can be tightened but not loosened.  id is the strict uid, if
+ * it was needed.  Besides what the kernel says:
+ * - ENOENT: /etc/subuid or /etc/subgid has no line for the caller, or does not exist
+ * - EBADMSG: the caller's line, or the file itself, is not as it must be
+ * - EACCES: the directory is not the caller's; or the caller's process is not dumpable
+ * - ENOTDIR: it is neither a directory nor, for MOUNT, a regular file
+ * - EINVAL: the file system can not be id-mapped, or is not in the helper's mount namespace
+ * - EPERM: the mount is id-mapped already; or the user namespace is not a new one of the caller
  */
 struct idmap_answer {
 	uint32_t error;

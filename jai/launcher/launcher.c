@@ -98,10 +98,21 @@ static int check_standard(void)
 	return 0;
 }
 
+/* An interrupt waits until Python's handler, which prints a traceback, is gone. 1 if it did not
+ * wait before. */
+static int hold_interrupt(void)
+{
+	sigset_t set, before;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	return sigprocmask(SIG_BLOCK, &set, &before) == 0 && !sigismember(&before, SIGINT);
+}
+
 static int start_front_end(int argc, char **argv)
 {
 	char script[PATH_MAX], line[PATH_MAX + 2];
-	char **words = calloc((size_t)argc + 8, sizeof(*words));
+	char **words = calloc((size_t)argc + 9, sizeof(*words));
 	int count = 0;
 
 	if (!words)
@@ -116,6 +127,8 @@ static int start_front_end(int argc, char **argv)
 	/* In the C locale Python sets LC_CTYPE, which is not for the command to inherit. */
 	if (!getenv("LC_CTYPE"))
 		words[count++] = (char *)"-Xjai_no_ctype";
+	if (hold_interrupt())
+		words[count++] = (char *)"-Xjai_interrupt";
 	words[count++] = script;
 	for (int i = 1; i < argc; i++)
 		words[count++] = argv[i];
@@ -188,10 +201,12 @@ int main(int argc, char **argv)
 	int status;
 
 	if (image) {
-		int fd = atoi(image);
+		int fd = -1, pid = 0, found = sscanf(image, "%d %d", &fd, &pid);
 
 		unsetenv("JAI_IMAGE");
-		return run_image(fd, argc, argv);
+		/* Ours only if it was this very process that set it. */
+		if (found == 2 && pid == getpid())
+			return run_image(fd, argc, argv);
 	}
 	status = check_standard();
 	if (status)

@@ -31,10 +31,12 @@ from jai.conf import read_file
 from jai.errors import HostError, JaiError, printable
 from jai.host import UNFIT_FOR_UPPER, Host, read_bytes
 from jai.options import BY_NAME, Assignment
+from jai.policy import HELPER
 from jai.record import Record
 from jai.settings import configuration_directory, read_settings
 from jai.store import layout, local_state, private_directory
 from jai.verbs.help import VERSION
+from jai.verbs.setup import UNFIT, find_ranges
 from jai.verbs.unmount import remove_tree
 
 TYPE_CHECKING = False
@@ -55,12 +57,10 @@ JAIL_LIMIT, LIMIT = 30, 10
 SETTLE_LIMIT, KILL_LIMIT = 5, 2
 
 FLOOR = "5.12"
-HELPER = "/usr/local/libexec/jai/jai-idmap"
 HELPER_CAPABILITIES = 1 << 21 | 1 << 7 | 1 << 6  # CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID
 SUDO_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 UNCONFINED = "allow it where the container is started (docker: --security-opt seccomp=unconfined)"
 LANDLOCK_SCOPES = 6
-LEAST_ID, LAST_ID = 1000, (1 << 32) - 1  # the helper takes no sub-id outside of these
 OWN_MOUNTS = 60  # a jail makes fewer, besides its two copies of the tree
 LEAST_ROOM = 1 << 20
 ALL_IDS = "0 0 4294967295"
@@ -506,8 +506,12 @@ def _try_jail(patient: Patient, mode: str, config: str) -> tuple[Finding | None,
             file.write(f"mode {mode}\n")
     ours = config == patient.config_dir
     undone = [word for path in patient.makes if ours for word in ("-x", path)]
-    words = [*_words(patient, but=("storage",) if ours else ("storage", "conf")), *undone]
-    chosen = ["-m", mode, "-j", name, "--storage", patient.scratch, "-D"]
+    words = [
+        *_words(patient, but=("storage", "initjail") if ours else ("storage", "initjail", "conf")),
+        *undone,
+    ]
+    # What is run for new jails may do anything, so it is not run for this one.
+    chosen = ["-m", mode, "-j", name, "--storage", patient.scratch, "-D", "--initjail", _true()]
     start = time.monotonic()
     failed = _run_jai(patient, [*words, *chosen, _true()], config)
     taken = time.monotonic() - start
@@ -561,10 +565,11 @@ def _strict(patient: Patient) -> Iterator[Finding]:
     """Try a strict jail where it could work: as root, or with everything that set-up brings."""
     needed = {"the helper": _helper, "a sub-uid": _sub_uid, "a sub-gid": _sub_gid, "the user jai": _jai_user}
     lacks = [name for name, ask in needed.items() if any(each.state != YES for each in ask(patient))]
-    if lacks and os.geteuid() != 0:
+    tried = [] if lacks and os.geteuid() != 0 else list(_jail(patient, "strict"))
+    if lacks and any(each.state != YES for each in tried or [Finding(NO, "not tried")]):
         yield Finding(OPTIONAL, f"not set up: {', '.join(lacks)}", patient.setup)
-        return
-    yield from _jail(patient, "strict")
+    else:
+        yield from tried
 
 
 # --- jai itself -----------------------------------------------------------------------------------------
@@ -954,35 +959,30 @@ def _has_capabilities(path: str) -> bool:
 
 
 def _sub_uid(patient: Patient) -> Iterator[Finding]:
-    return _sub_ids(patient, "/etc/subuid", patient.uid)
+    return _sub_ids(patient, "/etc/subuid")
 
 
 def _sub_gid(patient: Patient) -> Iterator[Finding]:
-    return _sub_ids(patient, "/etc/subgid", patient.host.account.gid)
+    return _sub_ids(patient, "/etc/subgid")
 
 
-def _sub_ids(patient: Patient, path: str, own: int) -> Iterator[Finding]:
-    """Find the user's range as the helper does: the first line of the user's number decides."""
-    lines = [line.split(":") for line in os.fsdecode(read_bytes(path)).split("\n")]
-    of_user = [line for line in lines if line[0] == str(patient.uid) and line[2:] != ["0"]]
-    by_name = [line for line in lines if line[0] == patient.host.account.name]
-    if of_user and not _is_range(of_user[0], own):
-        words = f"{':'.join(of_user[0])} in {path} is no UID:START:COUNT above {LEAST_ID}"
-        yield Finding(NO, words, f"remove the line, then {patient.setup}")
-    elif of_user and os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield Finding(NO, f"others may write to {path}", f"sudo chmod 644 {path}")
-    elif of_user:
-        yield Finding(YES, f"{':'.join(of_user[0])} in {path}")
-    else:
-        but = f", only {':'.join(by_name[0])} by name" if by_name else ""
+def _sub_ids(patient: Patient, path: str) -> Iterator[Finding]:
+    """Say if the helper would find a strict id of the user, and trust the file."""
+    text = read_bytes(path)
+    lines = os.fsdecode(text).split("\n")
+    strict = find_ranges(text).get(patient.uid)
+    named = [line for line in lines if line.startswith(f"{patient.host.account.name}:")]
+    if strict is None:
+        but = f", only {named[0]} by name" if named else ""
         yield Finding(OPTIONAL, f"no line of {patient.uid} in {path}{but}", patient.setup)
-
-
-def _is_range(line: list[str], own: int) -> bool:
-    if len(line) != 3 or not all(each.isascii() and each.isdigit() for each in line):  # noqa: PLR2004
-        return False
-    _, first, count = map(int, line)
-    return first >= LEAST_ID and first != own and first + count <= LAST_ID
+    elif strict == UNFIT:
+        first = next(line for line in lines if line.startswith(f"{patient.uid}:"))
+        words = f"{first} in {path} is no range that the helper takes (UID:START:COUNT)"
+        yield Finding(NO, words, f"remove the line, then {patient.setup}")
+    elif os.lstat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(os.lstat(path).st_mode):
+        yield Finding(NO, f"{path} must be a file that only root may write to", f"sudo chmod 644 {path}")
+    else:
+        yield Finding(YES, f"{strict} in {path}")
 
 
 def _jai_user(patient: Patient) -> Iterator[Finding]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STARTING = 0
 ALIVE = 1
 
+GONE = ".gone-"
+
 DIRECTORY = 0o040000
 
 # Seconds: a jail that has just ended is still being taken down, which takes as long as a sync.
@@ -35,7 +37,7 @@ class JailLock:
 
     def __init__(self, path: str) -> None:
         """Open the lock file; nothing is locked yet."""
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def __enter__(self) -> Self:
         """Wait for runs that are starting or leaving."""
@@ -58,6 +60,13 @@ class JailLock:
                     found.append(int(fields[4]))
         return sorted(found)
 
+    def is_there(self, path: str) -> bool:
+        """Say whether the lock file is still the one at its path."""
+        try:
+            return os.path.samestat(os.fstat(self.fd), os.stat(path))
+        except OSError:
+            return False
+
     def is_alive(self) -> bool:
         """Say whether any run of the jail lives."""
         try:
@@ -71,7 +80,7 @@ class JailLock:
 def empty_after_boot(paths: Layout, boot_id: bytes) -> None:
     """Empty the private /tmp and remember the boot, unless another start has just done so."""
     with JailLock(paths.lock) as lock:
-        if lock.is_alive():
+        if lock.is_alive() or not lock.is_there(paths.lock):
             return
         with open(paths.boot, "a+b") as boot:
             boot.seek(0)
@@ -171,21 +180,32 @@ def _jails(state: str) -> list[str]:
 def _running(paths: Layout) -> list[int]:
     if not os.path.exists(paths.lock):
         return []
-    with JailLock(paths.lock) as lock:
+    try:
+        lock = JailLock(paths.lock)
+    except FileNotFoundError:
+        return []
+    with lock:
         return lock.holders() or ([0] if lock.is_alive() else [])
 
 
 def _clean(paths: Layout) -> None:
     """Remove tmp and work; under the lock, so that a run that starts meanwhile makes them anew."""
+    gone = f"{paths.state}/{GONE}{os.getpid()}"
     try:
-        os.makedirs(paths.work, 0o700, exist_ok=True)
+        # Never make one: a run that finds a lock file relies on all the rest being there.
+        if not os.path.exists(paths.lock):
+            return
         with JailLock(paths.lock) as lock:
-            if lock.is_alive():
+            if lock.is_alive() or not lock.is_there(paths.lock):
                 message = "a jail was started meanwhile"
                 raise RefusedError(message, hint="try again")
-            for path in (paths.tmp, paths.work):
+            # Whole, in one moment: who starts now makes both anew, who waits for the lock finds it gone.
+            for number, path in enumerate((paths.work, paths.tmp)):
                 if os.path.lexists(path):
-                    remove_tree(path)
+                    os.rename(path, f"{gone}-{number}")
+        for name in os.listdir(paths.state):
+            if name.startswith(f"{GONE}{os.getpid()}-"):
+                remove_tree(os.path.join(paths.state, name))
     except OSError as error:
         message = f"the run-time state in {paths.state} can not be removed"
         detail = f"{os.fsdecode(error.filename or '')}: {error.strerror}"

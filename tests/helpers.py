@@ -175,7 +175,7 @@ def tree(place: str) -> dict[str, tuple[str, bytes]]:
 
 def processes(user: User) -> dict[int, str]:
     """The account's living processes and their command lines, our own and our parents' left out."""
-    ours = set(_line_of(os.getpid()))
+    ours = {1, *_line_of(os.getpid())}
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError, IndexError):

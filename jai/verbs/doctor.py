@@ -324,8 +324,8 @@ def _admit(invocation: Invocation) -> Patient:
             _become(host)
             # A process that has changed its user may not write its own maps.
             _prctl(PR_SET_DUMPABLE, 1)
-        except OSError as error:
-            account = (Finding(NO, f"root can not act for {host.account.name} here: {_answer(error)}"),)
+        except JaiError as error:
+            account = (Finding(NO, error.message, error.hint),)
     read = _quietly(lambda: _read_configuration(invocation, host)) or {}
     config_dir = read.get("config_dir") or f"{host.home}/.jai"
     storage = read.get("storage") or config_dir
@@ -333,11 +333,10 @@ def _admit(invocation: Invocation) -> Patient:
     jail = f"doctor-{os.urandom(8).hex()}"
     place = _quietly(lambda: _existing(storage)) or storage
     command = _command()
-    typed = "jai" if os.path.dirname(command[0]) in SUDO_PATH else " ".join(command)
     return Patient(
         host=host,
         jai=command,
-        setup=f"sudo {typed} --setup",
+        setup=_setup_command(command),
         cwd=cwd,
         config_dir=config_dir,
         storage=storage,
@@ -375,6 +374,12 @@ def _command() -> tuple[str, ...]:
     if os.path.exists(f"{launcher}-python"):
         return (launcher,)
     return (sys.executable, "-I", "-m", "jai")
+
+
+def _setup_command(command: tuple[str, ...]) -> str:
+    """Give what sets strict mode up; sudo looks in its own PATH only."""
+    typed = "jai" if os.path.dirname(command[0]) in SUDO_PATH else " ".join(command)
+    return f"sudo {typed} --setup"
 
 
 def _read_configuration(invocation: Invocation, host: Host) -> dict[str, object]:

@@ -94,7 +94,7 @@ TRACES = {
     lib.JAI_DROP: r"prctl\(PR_SET_NO_NEW_PRIVS, 1",
     lib.JAI_SPAWN: r"clone3\((?!{flags=CLONE_PIDFD)",
     lib.JAI_SCOPE: r"landlock_restrict_self\(",
-    lib.JAI_LIMIT: r"setrlimit\(|prlimit64\(0, RLIMIT_\w+, {",
+    lib.JAI_LIMIT: r"setrlimit\(|prlimit64\(0, RLIMIT_\w+, (?:{|0x)",
     lib.JAI_CHDIR: r"fchdir\(",
     lib.JAI_CLOSE: r"close_range\(3, ",
     lib.JAI_EXEC: r'execve\("[^"]*true", \["true"\]',

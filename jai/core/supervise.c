@@ -217,6 +217,7 @@ _Noreturn void become_keeper(struct state *s)
 	if (s->home_fd >= 0) {
 		put_fd_path(path, s->home_fd);
 		(void)sys_umount2(path, MNT_DETACH);
+		close(s->home_fd);
 	}
 	_exit(125);
 }

@@ -91,5 +91,7 @@ def read(host: Host, tree: str, without: Sequence[str] = ()) -> Manifest:
 def _empty(host: Host, tree: str) -> None:
     """Remove everything in a directory, whatever its modes."""
     place = shlex.quote(tree)
-    run(host, f"chmod -R u+rwx -- {place} 2>/dev/null; chattr -R -ia {place} 2>/dev/null")
+    # An ordinary user's wall lets the home itself be removed as well.
+    run(host, f"mkdir -p -- {place}; chmod -R u+rwx -- {place} 2>/dev/null")
+    run(host, f"chattr -R -ia {place} 2>/dev/null")
     must(run(host, f'find {place} -mindepth 1 -delete && test -z "$(ls -A {place})"'))

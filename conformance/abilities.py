@@ -26,6 +26,8 @@ ABILITIES = {
     "zsh": "command -v zsh",
     "fish": "command -v fish",
     "root for loop file systems": '[ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4',
+    "strict mode": '[ "$(id -u)" = 0 ] && command -v unshare',
+    "FUSE": '[ "$(id -u)" = 0 ] && [ -c /dev/fuse ] && : <>/dev/fuse',
     "btrfs home": '[ "$(id -u)" = 0 ] && [ "$(stat -f -c %T /home)" = btrfs ] && command -v btrfs',
 }
 
@@ -39,6 +41,8 @@ NOT_AVAILABLE = {
         "cargo": "toolchains that lie in a home are hidden by the wall",
         "root for loop file systems": "an ordinary user may not mount them",
         "btrfs home": "an ordinary user may not mount one",
+        "FUSE": "an ordinary user may not mount one",
+        "strict mode": "its helper is installed by root: jai --setup",
     },
     "btrfs": {"cargo": "toolchains that lie in a home are hidden by the wall"},
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -100,6 +101,21 @@ def _needs(request: pytest.FixtureRequest) -> None:
     """Skip, or fail, tests that need what this machine lacks."""
     for mark in request.node.iter_markers("needs"):
         abilities.check(request.getfixturevalue("host"), mark.args[0])
+        if mark.args[0] == "strict mode":
+            request.getfixturevalue("strict_mode")
+
+
+@pytest.fixture(scope="module")
+def strict_mode(host: Host, request: pytest.FixtureRequest) -> None:
+    """What root does for strict mode, for each user of the suite; the second time it changes nothing.
+
+    Behind the wall the places that it changes are private but read-only, and they stay so for everybody else.
+    """
+    made = [f"SUDO_USER={name} {shlex.quote(_find_jai(request.config))} --setup" for name in wall.ACCOUNTS]
+    if "JAI_WALL" in os.environ and not request.config.getoption("--hosts"):
+        opened = [f"mount -o remount,bind,rw {path}" for path in ("/etc", wall.LIBEXEC)]
+        made = ["mount -t tmpfs none /run", *opened, *made]
+    must(run(host, f"unshare --mount sh -c {shlex.quote(' && '.join(made))}"))
 
 
 @pytest.fixture
@@ -114,7 +130,11 @@ def account(host: Host, request: pytest.FixtureRequest) -> Account:
 @pytest.fixture
 def jai(request: pytest.FixtureRequest) -> str:
     """The path of the command under test."""
-    path = request.config.getoption("--jai") or os.environ.get("JAI") or shutil.which("jai")
+    return _find_jai(request.config)
+
+
+def _find_jai(config: pytest.Config) -> str:
+    path = config.getoption("--jai") or os.environ.get("JAI") or shutil.which("jai")
     if not path:
         pytest.exit("no jai to judge: use --jai PATH or JAI=PATH", returncode=4)
     return str(path)

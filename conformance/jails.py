@@ -7,6 +7,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
+from conformance.abilities import needs
 from conformance.accounts import TIMED_OUT, Seen
 
 if TYPE_CHECKING:
@@ -14,8 +17,12 @@ if TYPE_CHECKING:
 
     from conformance.accounts import Account
 
-MODES = ("casual", "bare")
+MODES = ("casual", "bare", "strict")
 FAILED = 125
+
+_STRICT = pytest.param("strict", marks=needs("strict mode"))
+in_each_mode = pytest.mark.parametrize("mode", [_STRICT if mode == "strict" else mode for mode in MODES])
+in_the_user_s_own_modes = pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "strict"])
 
 # Runs inside the jail: each act by itself, its error's name or "ok", all printed at the end as the sentinel.
 PROBE = """
@@ -92,12 +99,16 @@ class Jail:
     ) -> dict[str, str]:
         """What becomes of each act (Python statements): "ok" or the name of the error."""
         argv = ["/usr/bin/python3", "-I", "-c", PROBE, json.dumps(acts)]
-        seen = self.run(argv, *options, cwd=cwd, prefix=prefix, timeout=timeout)
-        _, found, answers = seen.stdout.rpartition("ANSWERS ")
-        if not found:
-            raise UnfinishedError(_report("the probe did not reach its end", seen))
-        told: dict[str, str] = json.loads(answers)
-        return told
+        return answers_of(self.run(argv, *options, cwd=cwd, prefix=prefix, timeout=timeout))
+
+
+def answers_of(seen: Seen) -> dict[str, str]:
+    """What a probe has told; an error if it did not reach its end."""
+    _, found, answers = seen.stdout.rpartition("ANSWERS ")
+    if not found:
+        raise UnfinishedError(_report("the probe did not reach its end", seen))
+    told: dict[str, str] = json.loads(answers)
+    return told
 
 
 def _report(what: str, seen: Seen) -> str:

@@ -12,7 +12,7 @@ from conformance.abilities import needs
 from conformance.accounts import must, run
 from conformance.clauses import clause
 from conformance.homes import read
-from conformance.jails import FAILED, MODES
+from conformance.jails import FAILED, in_each_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from conformance.conftest import MakeJail, Outside
     from conformance.homes import Home
 
-in_each_mode = pytest.mark.parametrize("mode", MODES)
 also_as_root = pytest.mark.also_as_root
 WALK = 400  # seconds: what removes from / on visits every file of the machine
-IN_HOME = {"casual": "ok", "bare": "ENOENT"}
+IN_HOME = {"casual": "ok", "bare": "ENOENT", "strict": "ENOENT"}
 
 WRITES = {
     "truncate": "os.truncate({path!r}, 0)",
@@ -227,8 +226,8 @@ def test_git_clean_in_a_home_that_is_a_repository(jail: MakeJail, outside: Outsi
     )
 
     assert outside.state() == before
-    expected = {"casual": "the content of '.vimrc'\ngone\n", "bare": "gone\n"}
-    assert seen.stdout == expected[mode]
+    expected = {"casual": "the content of '.vimrc'\ngone\n"}
+    assert seen.stdout == expected.get(mode, "gone\n")
 
 
 @clause("D05")
@@ -294,7 +293,8 @@ def test_writing_through_a_link_out_of_the_home(jail: MakeJail, outside: Outside
 
     assert outside.state() == before
     assert control == dict.fromkeys(WRITES, "ok")
-    assert answers == dict.fromkeys(WRITES, "EROFS")
+    # Another uid may not write to the file either: which of the two a call says first is the kernel's affair.
+    assert set(answers.values()) <= ({"EROFS", "EACCES"} if mode == "strict" else {"EROFS"})
 
 
 @clause("D07")
@@ -341,7 +341,7 @@ def test_hard_links_into_the_grant(jail: MakeJail, outside: Outside, mode: str) 
     answers = jail(mode).tries(acts)
 
     assert outside.state() == before
-    of_home = {"casual": "EXDEV", "bare": "ENOENT"}[mode]
+    of_home = {"casual": "EXDEV"}.get(mode, "ENOENT")
     expected = {"of the home": of_home, "of another tree": "EXDEV", "within the grant": "ok", "write": "ok"}
     assert answers == expected
 

@@ -69,12 +69,12 @@ def not_guilty(found: dict[str, list[tuple[str, str]]]) -> list[str]:
         for name, outcomes in found.items()
         for outcome, reason in outcomes
         if not any(name.startswith(innocent) for innocent in INNOCENT)
-        and (outcome != "FAILED" or "UnfinishedError" in reason or "assert" not in reason)
+        and (outcome != "FAILED" or "UnfinishedError" in reason or "assert" not in reason.lower())
     ]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("scenarios", ["test_destruction.py", "test_persistence.py"])
+@pytest.mark.parametrize("scenarios", ["test_destruction.py", "test_persistence.py", "test_strict.py"])
 def test_a_jai_without_a_jail_is_found_guilty(scenarios: str) -> None:
     """Every scenario fails by an assertion, not by chance, when there is no jail at all."""
     found = verdicts(

@@ -39,6 +39,8 @@ ACCOUNTS = {"ada": 61001, "bob": 61002}
 HOME_FILE_SYSTEMS = ("disk", "ext4", "btrfs", "xfs", "tmpfs")
 # Each is replaced by an empty directory of the scratch; the mode is that of the new directory.
 HIDDEN = {"/home": 0o755, "/root": 0o700, "/srv": 0o755, "/tmp": 0o1777, "/var/tmp": 0o1777}
+# Root gets a private one, empty: `jai --setup` installs its privileged helper there.
+LOCAL, LIBEXEC = "/usr/local", "/usr/local/libexec"
 PROVEN = ("/", "/usr", "/etc", "/var/lib")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "loop-control", "net/tun", "kvm")
 LOOP_MAJOR, LOOP_DEVICES = 7, 32
@@ -48,7 +50,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 # mount_setattr(2) has this number on every architecture (the unified table since Linux 5.1).
 SYS_MOUNT_SETATTR = 442
-MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOEXEC = 1, 2, 8
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 PR_SET_PDEATHSIG = 1
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -229,6 +231,7 @@ def _build(order: Order) -> None:
     _mount("none", "/", flags=MS_REC | MS_PRIVATE)
     _mount("proc", "/proc", kind="proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
     places = _furnish(order)
+    local = {entry.path: _open(entry.path) for entry in _entries_of(LOCAL)} if LOCAL in places else {}
     fresh = {target: _open(source) for target, source in places.items()}
     kept = {
         path: _open(path)
@@ -243,15 +246,21 @@ def _build(order: Order) -> None:
         _bind(source, target)
         if target in HIDDEN:
             _writable(target)
+    for target, source in local.items():
+        _bind(source, target)
+    if order.as_root:
+        # Read-only as /etc; whoever sets strict mode up there first makes both writable.
+        _set_attributes(LIBEXEC, attr_clr=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
     for path in order.hidden:
         _mount("none", path, kind="tmpfs", flags=MS_NOSUID | MS_NODEV)
     for path, source in {**kept, **writable}.items():
-        _make_mount_point(path, source)
+        _make_mount_point(path, folder=_is_folder(source))
         _bind(source, path)
     for path in writable:
         _writable(path)
     _make_dev(order, devices)
-    for descriptor in {**fresh, **kept, **writable, **devices}.values():
+    opened = (fresh, local, kept, writable, devices)
+    for descriptor in (descriptor for part in opened for descriptor in part.values()):
         os.close(descriptor)
 
 
@@ -272,7 +281,33 @@ def _furnish(order: Order) -> dict[str, str]:
         home = os.path.join(places["/home"], name)
         os.mkdir(home, 0o755)
         os.chown(home, uid, uid if order.as_root else order.gid)
-    return places | _databases(order, accounts)
+    places |= _databases(order, accounts)
+    return places | _local_libexec(order) if order.as_root else places
+
+
+def _local_libexec(order: Order) -> dict[str, str]:
+    """An empty /usr/local/libexec in a /usr/local that has a mount point for all else that is there.
+
+    Many machines have no such directory, and in a read-only tree none can be made.
+    """
+    place = os.path.join(order.scratch, "usr-local")
+    inner, libexec = os.path.join(place, "libexec"), os.path.join(order.scratch, "usr-local-libexec")
+    for path in (place, inner, libexec):
+        os.mkdir(path, 0o755)
+    for entry in _entries_of(LOCAL, links=True):
+        path = os.path.join(place, entry.name)
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), path)
+        else:
+            _make_mount_point(path, folder=entry.is_dir())
+    return {LOCAL: place, LIBEXEC: libexec}
+
+
+def _entries_of(path: str, *, links: bool = False) -> list[os.DirEntry[str]]:
+    """What else than libexec is in a directory."""
+    with os.scandir(path) as entries:
+        wanted = [entry for entry in entries if links or not entry.is_symlink()]
+    return [entry for entry in wanted if entry.name != os.path.basename(LIBEXEC)]
 
 
 def _mount_home(order: Order, place: str) -> None:
@@ -337,7 +372,7 @@ def _make_dev(order: Order, devices: dict[str, int]) -> None:
     for folder in ("pts", "shm", "mqueue", "net"):
         os.mkdir(f"/dev/{folder}")
     for name, source in devices.items():
-        _make_mount_point(f"/dev/{name}", source)
+        _make_mount_point(f"/dev/{name}", folder=_is_folder(source))
         _bind(source, f"/dev/{name}")
     terminals = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if order.as_root else "")
     _mount("devpts", "/dev/pts", kind="devpts", options=terminals, flags=MS_NOSUID | MS_NOEXEC)
@@ -420,11 +455,15 @@ def _outermost(paths: list[str]) -> list[str]:
     ]
 
 
-def _make_mount_point(path: str, source: int) -> None:
+def _is_folder(descriptor: int) -> bool:
+    return os.path.isdir(f"/proc/self/fd/{descriptor}")
+
+
+def _make_mount_point(path: str, *, folder: bool) -> None:
     if os.path.lexists(path):
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    if os.path.isdir(f"/proc/self/fd/{source}"):
+    if folder:
         os.mkdir(path)
     else:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

@@ -25,17 +25,19 @@ DEV_LINKS = (
 )
 PASSWD = "/etc/passwd"  # noqa: S105 - a path
 PASSWD_COPY = "/dev/.passwd"  # noqa: S105 - a path
+GROUP = "/etc/group"
+GROUP_COPY = "/dev/.group"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 # What a step adds at one place of the tree: the place, then how it is made.
 Place = tuple[str, list[Step]]
 
 
-def plan(policy: Policy, passwd: str = "") -> list[Step]:
-    """Give the steps that make the jail of a policy; `passwd` is the whole file where it differs."""
+def plan(policy: Policy, passwd: str = "", group: str = "") -> list[Step]:
+    """Give the steps that make the jail of a policy; `passwd` and `group` are whole files."""
     account = policy.account
     overlaid = policy.mode == "casual" and not _home_is_granted(policy)
-    tree = _tree(policy, overlaid=overlaid, passwd=passwd)
+    tree = _tree(policy, overlaid=overlaid, passwd=passwd, group=group)
     found = [steps.lock(policy.layout.lock, shared=overlaid)]
     if policy.strict or policy.mounts_below:
         found.append(steps.helper(HELPER))
@@ -59,6 +61,8 @@ def plan(policy: Policy, passwd: str = "") -> list[Step]:
         found += [steps.bind(path, path, RDONLY | INERT | NOEXEC) for path in policy.root_proc]
     if passwd:
         found.append(steps.bind(PASSWD, PASSWD_COPY, RDONLY | INERT))
+    if group:
+        found.append(steps.bind(GROUP, GROUP_COPY, RDONLY | INERT))
     return found + _command(policy)
 
 
@@ -85,11 +89,11 @@ def _home_is_granted(policy: Policy) -> bool:
     return any(grant.path == policy.home for grant in policy.grants)
 
 
-def _tree(policy: Policy, *, overlaid: bool, passwd: str) -> list[Step]:
+def _tree(policy: Policy, *, overlaid: bool, passwd: str, group: str) -> list[Step]:
     """Give what is put in place, parents before what lies in them."""
     tmp = [_own(policy, path, policy.layout.tmp, INERT) for path in policy.private_tmp]
     places: list[Place] = [(step.target, [step]) for step in tmp]
-    places += [(DEV, _dev(policy, passwd)), (RUN, _run(policy))]
+    places += [(DEV, _dev(policy, passwd, group)), (RUN, _run(policy))]
     if policy.runtime_dir:
         places.append((policy.runtime_dir, [steps.tmpfs(policy.runtime_dir, 0o700, INERT | MAKE)]))
     if overlaid:
@@ -128,7 +132,7 @@ def _cover(hidden: Hidden) -> Step:
     return steps.bind(hidden.path, "/dev/null", RDONLY | INERT | NOEXEC)
 
 
-def _dev(policy: Policy, passwd: str) -> list[Step]:
+def _dev(policy: Policy, passwd: str, group: str) -> list[Step]:
     found = [steps.tmpfs(DEV, 0o755, NOSUID | NOEXEC, "64k" if not passwd else "4m")]
     found += [steps.bind(path, path, NOSUID | NOEXEC | RDONLY | MAKE) for path in policy.nodes]
     found += [steps.symlink(f"{DEV}/{name}", target) for name, target in DEV_LINKS]
@@ -140,6 +144,8 @@ def _dev(policy: Policy, passwd: str) -> list[Step]:
     found += [steps.bind(path, path, NOSUID | NOEXEC | RDONLY | RECURSIVE | MAKE) for path in policy.devices]
     if passwd:
         found.append(steps.file(PASSWD_COPY, passwd))
+    if group:
+        found.append(steps.file(GROUP_COPY, group))
     return found
 
 

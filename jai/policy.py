@@ -289,7 +289,8 @@ def _strict(settings: Settings, host: Host) -> Strict:
         message = f"the jail {settings.jail!r} is strict, and strict mode has not been set up"
         hint = "once: sudo jai --setup; or choose a mode that needs no root: -m casual, -m bare"
         raise HostError(message, hint=hint)
-    return Strict(jailed.uid, jailed.gid)
+    # The helper maps both to one number; the jail has a group file that says so.
+    return Strict(jailed.uid, jailed.uid)
 
 
 def _skeletons(host: Host, view: View) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import sys
 
 from jai._core import ffi, lib
 from jai.errors import JaiError
+from jai.host import read_bytes
 from jai.plan import plan
 from jai.record import Record
 from jai.steps import encode
@@ -25,19 +26,29 @@ if TYPE_CHECKING:
 
 
 def steps_of(policy: Policy) -> list[Step]:
-    """Give the plan of a policy, with the passwd file where the jail's differs from the host's."""
-    account = policy.account
-    if not account.entry and not policy.strict:
+    """Give the plan of a policy, with the passwd and group files where the jail's differ from the host's."""
+    account, strict = policy.account, policy.strict
+    if not account.entry and not strict:
         return plan(policy)
-    from jai.host import read_bytes  # noqa: PLC0415 - only where it is needed
-
     passwd = os.fsdecode(read_bytes("/etc/passwd")) + account.entry
-    if policy.strict:
-        fields = f"jai:x:{policy.strict.uid}:{policy.strict.gid}:jailed:{policy.home}:{account.shell}\n"
-        passwd = fields + "".join(
-            line for line in passwd.splitlines(keepends=True) if not line.startswith("jai:")
-        )
-    return plan(policy, passwd)
+    if not strict:
+        return plan(policy, passwd)
+    group = os.fsdecode(read_bytes("/etc/group"))
+    user = f"jai:x:{strict.uid}:{strict.gid}:jailed:{policy.home}:{account.shell}\n"
+    return plan(policy, _replaced(passwd, user), _replaced(group, f"jai:x:{strict.gid}:\n"))
+
+
+def _replaced(text: str, line: str) -> str:
+    """Put a line in front of a passwd(5) or group(5) file, and take out what has its name or number."""
+    name, _, number = line.split(":")[:3]
+    others = [
+        other for other in text.splitlines(keepends=True) if not _clashes(other.split(":"), name, number)
+    ]
+    return line + "".join(others)
+
+
+def _clashes(fields: list[str], name: str, number: str) -> bool:
+    return fields[0] == name or fields[2:3] == [number]
 
 
 class Ending(Record):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["user"]
+# Keys reach real shells and kernels; on a loaded machine they are sometimes lost, with jai and without.
+pytestmark = pytest.mark.flaky(reruns=3)
 PROMPT = "@ready@ "
 TIOCGPTN = 0x80045430  # ioctl_tty(2): the number of the terminal behind a master; Python has it from 3.13 on
 CTRL_C, CTRL_D, CTRL_Z, CTRL_BACKSLASH, ESCAPE = "\x03", "\x04", "\x1a", "\x1c", "\x1b"

@@ -52,7 +52,7 @@ conformance: ready-test
 	@.ci/test conformance $(only)
 
 bench: ready-test
-	@$(BIN)/python -m pytest -p no:cacheprovider bench
+	@$(BIN)/python -m conformance.wall -- .ci/inside $(BIN)/pytest -p no:cacheprovider -q bench
 
 fmt: ready-check
 	@$(BIN)/ruff check --quiet --fix-only .

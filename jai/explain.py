@@ -36,7 +36,7 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
         message = f"this kernel ({os.uname().release}) is too old: jai needs Linux {FLOOR} or newer"
         return HostError(message, detail=detail, hint="update the kernel")
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) and step.kind in MAKING:
-        return _space(step, number, detail)
+        return _space(number, detail)
     reason = REASONS.get(step.kind)
     found = reason(step, number, policy, host) if reason else None
     if found is None:
@@ -186,10 +186,9 @@ def _user_namespace(step: Step, number: int, policy: Policy, host: Host) -> tupl
     )
 
 
-def _space(step: Step, number: int, detail: str) -> JaiError:
+def _space(number: int, detail: str) -> JaiError:
     what = "read-only" if number == errno.EROFS else "full"
     message = f"the file system of the jail's state is {what}"
-    del step
     return HostError(message, detail=detail, hint="make room, or choose another place with --storage DIR")
 
 

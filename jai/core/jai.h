@@ -92,7 +92,6 @@ enum jai_flag {
 	JAI_STRICT = 512,   /* the helper maps the user to its strict id */
 	JAI_MAPPED = 1024,  /* source, or the overlay's lower, is the mount of the request of the
 			       same number */
-	JAI_ALL_FLAGS = 2047
 };
 
 enum jai_outcome {

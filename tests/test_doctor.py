@@ -875,13 +875,15 @@ def test_a_doctor_that_is_interrupted(user: User, number: signal.Signals) -> Non
         with nothing_left(user):
             child = user.start([user.jai, "--doctor"])
             assert child.stdout
+            seen = []
             for line in child.stdout:
+                seen.append(line)
                 if wanted in line:
                     break
             child.send_signal(number)
-            _, err = child.communicate(timeout=30)
+            rest, err = child.communicate(timeout=30)
         assert "Traceback" not in err
-        assert child.returncode in (128 + number, 0, -number), err
+        assert child.returncode in (128 + number, 0, -number), "".join(seen) + rest + err
 
 
 def test_a_reader_that_goes_away(user: User) -> None:

@@ -34,7 +34,7 @@ def sources() -> Iterator[Path]:
     """Every file of the project, without what was made from it."""
     for folder, folders, files in os.walk(ROOT):
         folders[:] = sorted(set(folders) - MADE)
-        yield from (Path(folder, name) for name in sorted(files))
+        yield from (Path(folder, name) for name in sorted(set(files) - MADE))  # .git is a file in a worktree
 
 
 def by_suffix(*suffixes: str) -> list[Path]:

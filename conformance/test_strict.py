@@ -643,6 +643,44 @@ def test_strict_mode_without_its_set_up(jail: MakeJail, outside: Outside, spoile
     assert strict.run(["echo", "ran"]).stdout == "ran\n"  # control
 
 
+# As on a machine where nobody has set strict mode up; what the system's tools change is the copy.
+NOTHING_SET_UP = f"""
+mount -t tmpfs -o mode=755 none {LIBEXEC}; mount -t tmpfs none /run
+cp -a /etc /tmp/etc-$$; mount --bind /tmp/etc-$$ /etc; rm -f /etc/subuid /etc/subgid /etc/sub?id-
+sed -i /^jai:/d /etc/passwd /etc/shadow /etc/group /etc/gshadow
+rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow-
+cp -a /etc /tmp/before-$$
+"""
+BUT_BACKUPS = "--no-dereference -x '*-'"  # of useradd and its like
+
+
+@clause("E15")
+@pytest.mark.parametrize("caller", ["through sudo", "root itself"])
+def test_root_needs_no_helper(jail: MakeJail, outside: Outside, caller: str) -> None:
+    """Nothing privileged is installed: only the user jai and a strict id are made, which --remove knows."""
+    account, strict = outside.home.account, jail("strict")
+    user = account.name if caller == "through sudo" else "root"
+    project = strict.project if user != "root" else "/root/project"
+    must(run(account.host, "mkdir -p /root/project"))
+    inside = "id -un; id -u; touch made; grep CapPrm /proc/self/status"
+    entry = shlex.join([strict.jai, "-m", "strict", "-j", "roots", "sh", "-c", inside])
+    before = outside.state()
+    script = f"""{NOTHING_SET_UP}
+        cd {project}; export SUDO_USER={user} USER=root HOME=/root
+        {entry}; echo $?; stat -c %U made; rm made; find {LIBEXEC} -type f
+        setpriv --reuid={account.name} --clear-groups env -u SUDO_USER HOME={account.home} {entry}; echo $?
+        {strict.jai} --setup --remove >/dev/null; diff -r {BUT_BACKUPS} /etc /tmp/before-$$
+        find {LIBEXEC} -mindepth 1"""
+
+    seen = run(account.host, f"unshare --mount sh -c {shlex.quote(script)}")
+
+    number, book = seen.words[1], f"{LIBEXEC}/jai/setup.json"
+    assert seen.words == ["jai", number, "CapPrm:", "0" * 16, "0", user, book, "125"], seen.stderr
+    assert f"a strict uid for {user}: " in seen.stderr
+    assert "strict mode has not been set up" in seen.stderr  # the control: the user alone
+    assert outside.state() == before
+
+
 @clause("E15")
 def test_root_for_a_user(jail: MakeJail, outside: Outside) -> None:
     """`sudo jai -m strict` is the user's own strict jail: jai inside, the user's files outside."""

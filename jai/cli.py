@@ -91,18 +91,18 @@ def read(invocation: Invocation) -> tuple[Settings, Host]:
         os.environ.pop("LC_CTYPE", None)
     host = Host(dict(os.environ))
     if host.account.uid != os.getuid():
-        _become(host)
+        become(host, keep_root=invocation.verb in ("", "plan"))
     settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=read_file)
     return settings, host
 
 
-def _become(host: Host) -> None:
-    """As root for a user: be that user before anything of theirs is read."""
+def become(host: Host, *, keep_root: bool = False) -> None:
+    """As root for a user: be that user before anything of theirs is read; the saved uid may stay root's."""
     account = host.account
     try:
         os.initgroups(account.name, account.gid)
         os.setresgid(account.gid, account.gid, account.gid)
-        os.setresuid(account.uid, account.uid, account.uid)
+        os.setresuid(account.uid, account.uid, 0 if keep_root else account.uid)
     except OSError as error:
         message = f"root can not become {account.name!r} here, for whom it seems to act (SUDO_USER, USER)"
         hint = "unset SUDO_USER and set USER=root to run as this root"
@@ -111,11 +111,33 @@ def _become(host: Host) -> None:
     os.environ.update(HOME=host.home, USER=account.name, LOGNAME=account.name)
 
 
+def _give_up_root(host: Host, *, lend: bool = False) -> None:
+    """Be nothing but the user for good; what the helper needs can be lent to it."""
+    uid = host.account.uid
+    if os.getresuid()[2] == uid:
+        return
+    if not lend:
+        os.setresuid(uid, uid, uid)
+        return
+    from jai._core import lib  # noqa: PLC0415 - only for root
+
+    number = lib.jai_lend(uid)
+    if number:
+        message = "root can not lend the helper its privileges here"
+        raise HostError(message, detail=os.strerror(number), hint="sudo jai --setup installs it")
+
+
 def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
     """Decide, then run the command in its jail or print how that would be done."""
-    from jai.policy import decide  # noqa: PLC0415 - not needed by the cold commands
+    from jai.host import HELPER  # noqa: PLC0415 - not needed by the cold commands
+    from jai.policy import decide  # noqa: PLC0415
 
+    if settings.mode == "strict" and not only_plan and host.helper() not in ("", HELPER):
+        from jai.verbs.setup import give_ids  # noqa: PLC0415 - only for root, where nothing is installed
+
+        give_ids(host.account)
     policy = decide(settings, host)
+    _give_up_root(host, lend=not only_plan and policy.helper not in ("", HELPER))
     if only_plan:
         from jai.describe import print_plan  # noqa: PLC0415 - a cold command
 

@@ -26,6 +26,8 @@ TYPES = {
     0o010000: "fifo",
 }
 
+HELPER = "/usr/local/libexec/jai/jai-idmap"
+
 CGROUP_TOPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 MOST_LINKS = 40  # as the kernel: path_resolution(7)
 
@@ -233,6 +235,13 @@ class Host:
         except OSError:
             return False
         return True
+
+    def helper(self) -> str:
+        """Give the privileged helper: the installed one, for root else the package's own, "" without one."""
+        if os.path.exists(HELPER):
+            return HELPER
+        own = f"{os.path.dirname(__file__)}/helper/jai-idmap"
+        return own if lib.jai_may_help() and os.path.exists(own) else ""
 
     def landlock(self) -> int:
         """Give the kernel's Landlock ABI, 0 without Landlock."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from jai import steps
 from jai._core import lib
 from jai.grants import DEV, PROC
-from jai.policy import HELPER, RUN, SCRIPT_PLACE
+from jai.policy import RUN, SCRIPT_PLACE
 from jai.steps import INERT, MAKE, MAPPED, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
@@ -39,8 +39,8 @@ def plan(policy: Policy, passwd: str = "", group: str = "") -> list[Step]:
     overlaid = policy.mode == "casual" and not _home_is_granted(policy)
     tree = _tree(policy, overlaid=overlaid, passwd=passwd, group=group)
     found = [steps.lock(policy.layout.lock, shared=overlaid)]
-    if policy.strict or policy.mounts_below:
-        found.append(steps.helper(HELPER))
+    if policy.helper:
+        found.append(steps.helper(policy.helper))
         found += _requests(tree)
     if policy.strict:
         found.append(steps.strict_namespace(policy.strict.uid, policy.strict.gid))

@@ -39,8 +39,6 @@ RUN_FILES = (
 )
 RESOLV_CONF = "/etc/resolv.conf"
 
-HELPER = "/usr/local/libexec/jai/jai-idmap"
-
 # For root as the jailed user: uid 0 may write these without any capability.
 ROOT_PROC = tuple(
     f"/proc/{name}"
@@ -116,6 +114,7 @@ class Policy(Record):
     hidden: tuple[Hidden, ...]
     owns_cgroup: bool
     strict: Strict | None
+    helper: str
     mounts_below: tuple[str, ...]
     skeletons: tuple[str, ...]
     pinned: tuple[str, ...]
@@ -169,6 +168,7 @@ def decide(settings: Settings, host: Host) -> Policy:
         layout=layout(storage, state, settings.jail, strict=strict is not None),
         account=host.account,
         strict=strict,
+        helper=host.helper() if strict or below else "",
         mounts_below=below,
         home=home,
         home_mode=found.mode,
@@ -285,7 +285,7 @@ def _refuse_impossible(settings: Settings, host: Host) -> None:
 
 def _strict(settings: Settings, host: Host) -> Strict:
     jailed = host.user("jai")
-    if jailed is None or host.find(HELPER) is None:
+    if jailed is None or not host.helper():
         message = f"the jail {settings.jail!r} is strict, and strict mode has not been set up"
         hint = "once: sudo jai --setup; or choose a mode that needs no root: -m casual, -m bare"
         raise HostError(message, hint=hint)
@@ -365,7 +365,7 @@ def _mounts_below(settings: Settings, host: Host, home: str) -> tuple[str, ...]:
     helper, which clones the home without them.
     """
     below = host.mounts_below(home)
-    if below and host.find(HELPER) is None:
+    if below and not host.helper():
         names = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")  # noqa: PLR2004
         message = f"something is mounted below the home: {names}"
         detail = "the kernel refuses an overlay over it to a user without privileges (EINVAL)"

@@ -6,7 +6,7 @@ import os
 import posixpath
 
 from jai.argv import parse_argv
-from jai.host import Account, Found
+from jai.host import HELPER, Account, Found
 from jai.settings import Settings, read_settings
 
 UID = 1000
@@ -66,10 +66,14 @@ class FakeHost:
         """Look through links."""
         return self.things.get(self.real(path))
 
+    def helper(self) -> str:
+        """Give the installed helper."""
+        return HELPER if HELPER in self.things else ""
+
     def set_up_strict(self) -> None:
         """Do what `jai --setup` does."""
         self.users["jai"] = Account("jai", 997, 996, "/", "/usr/sbin/nologin")
-        self.add("/usr/local/libexec/jai/jai-idmap", "file", owner=0)
+        self.add(HELPER, "file", owner=0)
 
     def text(self, path: str) -> str | None:
         """Give the content of the table."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jai.errors import RefusedError
+from jai.host import HELPER
 from jai.verbs import setup
 from tests.helpers import JAI_FAILED, PATH, find_jai, outside_walls
 
@@ -217,11 +218,11 @@ def test_setup_makes_all_that_strict_mode_needs(machine: Machine) -> None:
     assert shell.endswith("nologin")
     assert machine.lines("subuid") == {0: 2_100_000_000, 1500: 2_100_000_001, 1501: 2_100_000_002}
     assert machine.lines("subgid") == machine.lines("subuid")
-    for path, mode in {setup.FOLDER: 0o755, setup.HELPER: 0o755, setup.BOOK: 0o600}.items():
+    for path, mode in {setup.FOLDER: 0o755, HELPER: 0o755, setup.BOOK: 0o600}.items():
         found = (machine.root / path[1:]).lstat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, mode), path
-    assert os.getxattr(machine.root / setup.HELPER[1:], "security.capability") == PRIVILEGE
-    assert machine.bytes(setup.HELPER) == machine.bytes(f"{machine.package}/helper/jai-idmap")
+    assert os.getxattr(machine.root / HELPER[1:], "security.capability") == PRIVILEGE
+    assert machine.bytes(HELPER) == machine.bytes(f"{machine.package}/helper/jai-idmap")
     assert all(line.startswith("done: ") for line in said), said
     assert len(said) == 6
 
@@ -259,12 +260,12 @@ def test_remove_leaves_the_machine_as_it_was(machine: Machine, times: int) -> No
 def test_the_helper_has_its_capabilities_for_a_user(machine: Machine) -> None:
     """Started by an ordinary user it has the three capabilities, and the user's uid."""
     machine.good_setup()
-    if machine.bytes(setup.HELPER) == Path("/bin/true").read_bytes():
+    if machine.bytes(HELPER) == Path("/bin/true").read_bytes():
         pytest.fail("this jai was built without the helper")
 
     words = ["setpriv", "--reuid=1500", "--regid=1500", "--clear-groups", "--no-new-privs"]
-    seen = machine.run(*words[:-1], "/usr/bin/python3", "-c", CAPABILITIES, setup.HELPER)
-    without = machine.run(*words, "/usr/bin/python3", "-c", CAPABILITIES, setup.HELPER)
+    seen = machine.run(*words[:-1], "/usr/bin/python3", "-c", CAPABILITIES, HELPER)
+    without = machine.run(*words, "/usr/bin/python3", "-c", CAPABILITIES, HELPER)
 
     assert seen.stdout.split() == [str(1 << 6 | 1 << 7 | 1 << 21), "1500"], seen.stderr
     assert not without.stdout.startswith(seen.stdout.split()[0])  # control: no_new_privs takes them away
@@ -277,10 +278,10 @@ def test_without_file_capabilities_it_is_set_uid_root(machine: Machine) -> None:
 
     said = machine.good_setup()
 
-    found = (machine.root / setup.HELPER[1:]).stat()
+    found = (machine.root / HELPER[1:]).stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o4755)
     assert said[-1].endswith("set-uid root, since the file system has no file capabilities")
-    assert machine.good_setup()[-1] == f"already there: {setup.HELPER}"
+    assert machine.good_setup()[-1] == f"already there: {HELPER}"
     machine.good_setup("--remove")
     assert os.listdir(machine.root / "usr/local") == []
 
@@ -465,14 +466,14 @@ def test_a_group_that_was_there_is_used(machine: Machine) -> None:
 def test_what_was_changed_by_hand_is_left_and_said(machine: Machine) -> None:
     """A changed helper, line and user stay; everything else goes."""
     machine.good_setup()
-    machine.write(setup.HELPER, "#!/bin/sh\n", 0o755)
+    machine.write(HELPER, "#!/bin/sh\n", 0o755)
     machine.sh("sed -i s/^1500:2100000001:1/1500:2100000001:7/ /etc/subuid; usermod --shell /bin/sh jai")
 
     said = machine.good_setup("--remove")
 
     left = [line for line in said if line.startswith("left: ")]
     assert len(left) == 4, said
-    assert machine.text(setup.HELPER) == "#!/bin/sh\n"
+    assert machine.text(HELPER) == "#!/bin/sh\n"
     assert machine.text("/etc/subuid") == FOREIGN + "1500:2100000001:7\n"
     assert machine.text("/etc/subgid") == FOREIGN
     for path in ("passwd", "group", "shadow", "gshadow"):
@@ -485,13 +486,13 @@ def test_what_is_gone_already_is_no_error(machine: Machine) -> None:
     """A removed helper and user are no longer to be removed."""
     before = machine.tree()
     machine.good_setup()
-    machine.sh(f"rm {setup.HELPER}; userdel jai")
+    machine.sh(f"rm {HELPER}; userdel jai")
 
     said = machine.good_setup("--remove")
 
     assert machine.tree() == before
     assert [line for line in said if line.startswith("already gone")] == [
-        f"already gone: {setup.HELPER}",
+        f"already gone: {HELPER}",
         "already gone: the system user jai",
     ]
 
@@ -501,7 +502,7 @@ def test_what_was_lost_is_made_anew(machine: Machine) -> None:
     """After a part was taken away by hand the next call makes it again, and remove still leaves nothing."""
     before = machine.tree()
     machine.good_setup()
-    machine.sh(f"rm {setup.HELPER}; userdel jai; sed -i /^1500:/d /etc/subuid")
+    machine.sh(f"rm {HELPER}; userdel jai; sed -i /^1500:/d /etc/subuid")
 
     said = machine.good_setup()
 
@@ -520,16 +521,16 @@ def test_a_new_helper_replaces_the_old_one(machine: Machine) -> None:
 
     said = machine.good_setup()
 
-    assert machine.bytes(setup.HELPER) == new
-    assert os.getxattr(machine.root / setup.HELPER[1:], "security.capability") == PRIVILEGE
+    assert machine.bytes(HELPER) == new
+    assert os.getxattr(machine.root / HELPER[1:], "security.capability") == PRIVILEGE
     assert [line for line in said if line.startswith("done")] == [
-        f"done: {setup.HELPER}, with cap_sys_admin, cap_setuid and cap_setgid"
+        f"done: {HELPER}, with cap_sys_admin, cap_setuid and cap_setgid"
     ]
-    machine.write(setup.HELPER, "#!/bin/sh\n", 0o755)
+    machine.write(HELPER, "#!/bin/sh\n", 0o755)
     refused = machine.setup()
     assert refused.returncode == JAI_FAILED
     assert "is not one that --setup has installed" in refused.stderr
-    machine.sh(f"rm {setup.HELPER}")
+    machine.sh(f"rm {HELPER}")
     machine.good_setup("--remove")
     assert machine.tree() == before
 
@@ -643,7 +644,7 @@ def test_nobody_has_to_listen(machine: Machine) -> None:
     machine.sh('"$1" --setup >&- 2>&-; "$1" --setup | true', machine.jai)
 
     assert sorted(machine.lines("subuid")) == [0, 1500, 1501]
-    assert machine.there(setup.HELPER)
+    assert machine.there(HELPER)
 
 
 @as_root
@@ -717,7 +718,7 @@ def test_a_source_that_others_can_change_is_told_of(machine: Machine) -> None:
     assert done.returncode == 0
     assert "jai: the helper is copied from" in done.stderr
     assert "carl" in done.stderr.partition("which ")[2]
-    assert (machine.root / setup.HELPER[1:]).stat().st_uid == 0
+    assert (machine.root / HELPER[1:]).stat().st_uid == 0
 
 
 @as_root
@@ -757,7 +758,7 @@ def test_lines_are_read_as_the_helper_reads_them(text: bytes, expected: dict[int
 
 def test_the_profile_names_the_helper_and_each_launcher() -> None:
     """One profile each, that allows user namespaces and restricts nothing."""
-    text = setup.profile(setup.HELPER, ["/home/ada lace/.venv/bin/jai", "/opt/jai/bin/jai"])
+    text = setup.profile(HELPER, ["/home/ada lace/.venv/bin/jai", "/opt/jai/bin/jai"])
 
     assert text.startswith("#")
     assert text.count("abi <abi/4.0>,\ninclude <tunables/global>\n") == 1
@@ -802,8 +803,8 @@ def test_apparmor_is_told_where_it_restricts(machine: Machine) -> None:
     again = machine.good_setup()
     machine.good_setup("--remove")
 
-    assert profile == setup.profile(setup.HELPER, [launcher])
-    assert f"done: {setup.PROFILE}, which lets {setup.HELPER} and {launcher} make user namespaces" in first
+    assert profile == setup.profile(HELPER, [launcher])
+    assert f"done: {setup.PROFILE}, which lets {HELPER} and {launcher} make user namespaces" in first
     assert f"already there: {setup.PROFILE}" in again
     calls = machine.text("/usr/local/parsed").splitlines()
     assert calls == [f"{word} {setup.PROFILE}" for word in ("-r", "-r", "-R")]

@@ -125,6 +125,13 @@ int64_t jai_fstype(const char *path);
  * doubt, 0. */
 int jai_is_real(const char *path);
 
+/* 1 if the helper, executed by us, would have its privileges without being installed. */
+int jai_may_help(void);
+
+/* Root that acts for a user becomes the user for good, but for what the helper needs: 0 or an
+ * errno. */
+int jai_lend(uint32_t uid);
+
 /* The Landlock ABI of this kernel, 0 where there is none. */
 int jai_landlock(void);
 

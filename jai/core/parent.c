@@ -125,6 +125,8 @@ static int take_report(struct parent *p)
 	switch ((enum report_kind)report.kind) {
 	case REPORT_STARTED:
 		close(steal_fd(&p->keeper));
+		/* No other attempt will need the helper. */
+		(void)give_back();
 		return 0;
 	case REPORT_STOPPED:
 		stop_too(p, report.value);

@@ -93,6 +93,8 @@ executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
 int publish_jail(struct state *s);
 /* In the keeper: waits for runs that are starting, then unmounts our overlay. */
 void leave_jail(struct state *s);
+/* lend.c: ends what root has lent this process; 0 or an errno. */
+int give_back(void);
 /* strict.c: becomes the strict id in a new user namespace; 0 or an errno. */
 int become_strict(struct state *s, const struct jai_step *step);
 

@@ -31,7 +31,7 @@ int op_helper(struct state *s, const struct jai_step *step)
 	}
 	close(pair[1]);
 	s->helper = pair[0];
-	return s->helper_pid < 0 || move_away(&s->helper) < 0 ? errno : 0;
+	return s->helper_pid < 0 || move_away(&s->helper) < 0 ? errno : give_back();
 }
 
 /* Asks for one thing: 0 and perhaps a descriptor, or an errno. */

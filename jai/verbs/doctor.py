@@ -26,12 +26,11 @@ import time
 
 from jai._core import lib
 from jai.argv import parse_argv
-from jai.cli import _become
+from jai.cli import become
 from jai.conf import read_file
 from jai.errors import HostError, JaiError, printable
-from jai.host import UNFIT_FOR_UPPER, Host, read_bytes
+from jai.host import HELPER, UNFIT_FOR_UPPER, Host, read_bytes
 from jai.options import BY_NAME, Assignment
-from jai.policy import HELPER
 from jai.record import Record
 from jai.settings import configuration_directory, read_settings
 from jai.store import layout, local_state, private_directory
@@ -321,7 +320,7 @@ def _admit(invocation: Invocation) -> Patient:
     idmaps = _quietly(lambda: {path: _try_idmap(path) for path in {host.home, cwd} - {""}})
     if host.account.uid != os.getuid():
         try:
-            _become(host)
+            become(host)
             # A process that has changed its user may not write its own maps.
             _prctl(PR_SET_DUMPABLE, 1)
         except JaiError as error:

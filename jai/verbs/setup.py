@@ -27,6 +27,7 @@ from collections import Counter
 
 import jai
 from jai.errors import HostError, JaiError, RefusedError, UsageError, printable
+from jai.host import HELPER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from jai.argv import Invocation
+    from jai.host import Account
 
     Undo = list[tuple[str, Callable[[], None]]]
 
@@ -42,8 +44,7 @@ GECOS = "JAI sandbox untrusted user"
 ACCOUNTS = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
 NOLOGIN = ("/usr/sbin/nologin", "/sbin/nologin", "/usr/bin/nologin", "/bin/false")
 
-FOLDER = "/usr/local/libexec/jai"
-HELPER = f"{FOLDER}/jai-idmap"
+FOLDER = os.path.dirname(HELPER)
 BOOK = f"{FOLDER}/setup.json"
 LOCK = "/run/jai-setup.lock"
 PART = ".jai+"  # behind the name of a file that is being written
@@ -109,6 +110,48 @@ def set_up(invocation: Invocation) -> int:
         return _remove(book) if words else _make(book)
 
 
+def give_ids(account: Account) -> None:
+    """Make what a strict jail of root's or through sudo cannot do without: the user jai and a strict id.
+
+    Called with root as the saved uid; nothing privileged is installed.  Raises: JaiError.
+    """
+    if _has_ids(account):
+        return
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _give_as_root(account, writing)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    if said:
+        message, detail, hint = json.loads(said)
+        raise HostError(message, detail=detail, hint=hint)
+
+
+def _has_ids(account: Account) -> bool:
+    ranges = [find_ranges(_read(path) or b"") for path in RANGES]
+    return _is_account_there() and all(account.uid in found for found in ranges)
+
+
+def _give_as_root(account: Account, pipe: int) -> NoReturn:
+    """Make them in a process that is root again, which tells the user what it makes."""
+    try:
+        os.dup2(2, 1)
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups([])
+        os.umask(0o022)
+        with _only_one():
+            _make(Book(), only=account)
+    except JaiError as error:
+        os.write(pipe, json.dumps([error.message, error.detail, error.hint]).encode())
+    except BaseException as error:  # noqa: BLE001 - this process ends here
+        os.write(pipe, json.dumps(["strict mode can not be prepared", repr(error), ""]).encode())
+    os._exit(0)
+
+
 # --- what was made --------------------------------------------------------------------------------------
 
 
@@ -165,8 +208,10 @@ class Book:
 # --- making ---------------------------------------------------------------------------------------------
 
 
-def _make(book: Book) -> int:
-    source = _helper_of_the_package()
+def _make(book: Book, only: Account | None = None) -> int:
+    """Make everything, or what one account needs for the helper of the package."""
+    source = b"" if only else _helper_of_the_package()
+    users = {only.uid: only.name} if only else _users()
     undo: Undo = []
     try:
         with _doing(f"{FOLDER} can not be made"):
@@ -174,11 +219,12 @@ def _make(book: Book) -> int:
         with _doing(f"the user {USER} can not be made"):
             _make_account(book, undo)
         with _doing("the strict uids can not be given out"):
-            _make_ranges(book, undo)
-        with _doing("the AppArmor profile can not be installed"):
-            _make_profile(book, undo)
-        with _doing(f"the helper {HELPER} can not be installed"):
-            _make_helper(book, undo, source)
+            _make_ranges(book, undo, users)
+        if not only:
+            with _doing("the AppArmor profile can not be installed"):
+                _make_profile(book, undo)
+            with _doing(f"the helper {HELPER} can not be installed"):
+                _make_helper(book, undo, source)
     except BaseException as error:  # noqa: BLE001 - it ends with it
         _roll_back(undo, error)
     return 0
@@ -312,9 +358,8 @@ def _note_end(book: Book, path: str, text: bytes) -> None:
 # --- the strict uids ------------------------------------------------------------------------------------
 
 
-def _make_ranges(book: Book, undo: Undo) -> None:
+def _make_ranges(book: Book, undo: Undo, users: dict[int, str]) -> None:
     """Give each user that lacks it a line `UID:START:1` in both files."""
-    users = _users()
     with _locked(RANGES):
         texts = {path: _read_ranges(path) for path in RANGES}
         ranges = {path: find_ranges(text or b"") for path, text in texts.items()}

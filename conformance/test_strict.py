@@ -287,7 +287,7 @@ set -e
 umask 027
 echo 1 > made; mkdir folder; ln -s made link; mkfifo pipe; echo 2 > folder/inner
 echo 3 > new; mv new renamed; ln made linked; mkdir moved; mv moved folder/moved
-echo more >> README.md; chmod 600 README.md; touch -d @1000000000 made; chmod 2750 folder
+echo more >> README.md; chmod 600 README.md; touch -d @1000000000 made; chmod 750 folder
 sed -i s/return/return\\ / src/main.c; cp -a src copied; echo 4 > temporary; mv temporary src/main.c
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 tar -cf all.tar made folder; mkdir out; tar -xf all.tar -C out
@@ -315,7 +315,7 @@ def test_what_is_made_in_the_grant_is_the_user_s(jail: MakeJail, outside: Outsid
         listed = account.sh(
             "stat -c '%n %a' made renamed folder README.md; stat -c %h made linked", cwd=strict.project
         )
-        modes = ["made 640", "renamed 640", "folder 2750", "README.md 600"]
+        modes = ["made 640", "renamed 640", "folder 750", "README.md 600"]
         assert listed.stdout.splitlines() == [*modes, "2", "2"]
         # Outside they are the user's to change and to remove.
         must(account.sh("echo x >> made; chmod 700 folder; rm -r out copied folder", cwd=strict.project))

@@ -102,6 +102,7 @@ WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_CLOSE: lambda _: "close other descriptors from 3",
     lib.JAI_ENV: _env,
     lib.JAI_ARG: lambda step: f"arg {step.source}",
+    lib.JAI_FILTER: lambda _: f"filter system calls: {lib.jai_filter_rows()} refusals, in every ABI",
     lib.JAI_EXEC: lambda step: f"exec {step.source}",
 }
 

@@ -32,6 +32,9 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     detail = f"{describe(step)}: {answer}"
     if step.kind == lib.JAI_EXEC:
         return _command(step, number, answer)
+    if number == errno.ENOSYS and _is_filtered():
+        message = "a seccomp filter around jai keeps system calls from it, as in a container or another jail"
+        return HostError(message, detail=detail, hint="run jai outside of it; jai --doctor names the calls")
     if number == errno.ENOSYS or (number == errno.EINVAL and step.kind == lib.JAI_ROOT):
         message = f"this kernel ({os.uname().release}) is too old: jai needs Linux {FLOOR} or newer"
         return HostError(message, detail=detail, hint="update the kernel")
@@ -85,12 +88,16 @@ def _who_forbids() -> tuple[str, str]:
             "kernel.apparmor_restrict_unprivileged_userns=1",
             "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
         )
-    if read_bytes("/proc/self/status").find(b"Seccomp:\t2") >= 0:
+    if _is_filtered():
         return (
             "user namespaces are forbidden here by a seccomp filter, as in a container",
             "allow unshare and mount in the container's profile (docker: --security-opt seccomp=unconfined)",
         )
     return ("user namespaces are forbidden here", "look at the sysctl settings user.* and kernel.*userns*")
+
+
+def _is_filtered() -> bool:
+    return b"Seccomp:\t2" in read_bytes("/proc/self/status")
 
 
 def _root(_step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
@@ -192,6 +199,13 @@ def _space(number: int, detail: str) -> JaiError:
     return HostError(message, detail=detail, hint="make room, or choose another place with --storage DIR")
 
 
+def _filter(_step: Step, _number: int, _policy: Policy, _host: Host) -> tuple[str, str]:
+    return (
+        "system calls can not be filtered here",
+        "use a kernel with CONFIG_SECCOMP_FILTER; in a container allow the system call seccomp",
+    )
+
+
 MAKING = (lib.JAI_OVERLAY, lib.JAI_DIRECTORY, lib.JAI_FILE, lib.JAI_BIND)
 REASONS = {
     lib.JAI_LOCK: _lock,
@@ -204,4 +218,5 @@ REASONS = {
     lib.JAI_BIND: _bind,
     lib.JAI_PROC: _proc,
     lib.JAI_INIT: _namespace,
+    lib.JAI_FILTER: _filter,
 }

@@ -224,6 +224,11 @@ def arg(word: str) -> Step:
     return Step(lib.JAI_ARG, source=word)
 
 
+def filter_calls() -> Step:
+    """Refuse the system calls that no agent needs, from here on."""
+    return Step(lib.JAI_FILTER)
+
+
 def execute(program: str, path: str) -> Step:
     """Become the command; a name without a slash is looked up in `path`."""
     return Step(lib.JAI_EXEC, source=program, extra=path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,3 +31,14 @@ def pytest_configure() -> None:
 def root() -> Path:
     """Give the top of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def filters(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a directory with `compile-filter` and, as the core includes it, the filter of this machine."""
+    place = tmp_path_factory.mktemp("filters")
+    tool, source = str(place / "compile-filter"), str(root / "jai/core/filter/compile.c")
+    subprocess.run(["gcc", "-D_GNU_SOURCE", source, "-lseccomp", "-o", tool], check=True)
+    with open(place / "filter.h", "wb") as header:
+        subprocess.run([tool, platform.machine()], check=True, stdout=header)
+    return place

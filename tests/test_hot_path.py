@@ -98,6 +98,7 @@ TRACES = {
     lib.JAI_LIMIT: r"setrlimit\(|prlimit64\(0, RLIMIT_\w+, (?:{|0x)",
     lib.JAI_CHDIR: r"fchdir\(",
     lib.JAI_CLOSE: r"close_range\(3, ",
+    lib.JAI_FILTER: r"seccomp\((?:SECCOMP_SET_MODE_FILTER|0x1), 0, ",
     lib.JAI_EXEC: r'execve\((?:"[^"]*true", \["true"\]|0x)',
 }
 # The command's words and variables are arguments of the one execve.

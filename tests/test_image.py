@@ -84,7 +84,7 @@ def test_arbitrary_bytes_are_refused(data: bytes) -> None:
 REQUIRED = sorted(
     {
         *(lib.JAI_LOCK, lib.JAI_USERNS, lib.JAI_ROOT, lib.JAI_PIVOT, lib.JAI_INIT, lib.JAI_PROC),
-        *(lib.JAI_DROP, lib.JAI_SPAWN, lib.JAI_CHDIR, lib.JAI_EXEC),
+        *(lib.JAI_DROP, lib.JAI_SPAWN, lib.JAI_CHDIR, lib.JAI_FILTER, lib.JAI_EXEC),
     }
 )
 

@@ -76,7 +76,8 @@ enum jai_kind {
 	JAI_HELPER = 27,  /* target: the privileged helper, which is started and asked below */
 	JAI_IDMAP = 28,	  /* source: what the helper shall map to the strict id, for a bind */
 	JAI_CLONE = 29,	  /* source: what the helper shall clone without what is mounted below */
-	JAI_KINDS = 30
+	JAI_FILTER = 30,  /* system calls are filtered, see filter/rules.h */
+	JAI_KINDS = 31
 };
 
 enum jai_flag {
@@ -134,5 +135,12 @@ int jai_lend(uint32_t uid);
 
 /* The Landlock ABI of this kernel, 0 where there is none. */
 int jai_landlock(void);
+
+/* Filters the system calls of this process from here on, see filter/rules.h: 0 or an errno.
+ * It must have no_new_privs. */
+int jai_filter(void);
+
+/* How many rows the filter was made of. */
+uint32_t jai_filter_rows(void);
 
 #endif

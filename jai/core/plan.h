@@ -87,7 +87,7 @@ executor op_lock, op_userns, op_netns, op_nslimit, op_pivot, op_helper, op_idmap
 executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file,
 	op_symlink, op_seal, op_proc;
 executor op_init, op_spawn;
-executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_exec;
+executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_filter, op_exec;
 
 /* namespaces.c, in the keeper: from now on others may start and join us. 0 or an errno. */
 int publish_jail(struct state *s);

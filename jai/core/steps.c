@@ -25,6 +25,7 @@ static executor *const executors[] = {
 	[JAI_ARG] = op_word,	    [JAI_EXEC] = op_exec,
 	[JAI_NSLIMIT] = op_nslimit, [JAI_HELPER] = op_helper,
 	[JAI_IDMAP] = op_idmap,	    [JAI_CLONE] = op_clone,
+	[JAI_FILTER] = op_filter,
 };
 _Static_assert(sizeof(executors) / sizeof(executors[0]) == JAI_KINDS, "an executor for every kind");
 

@@ -99,7 +99,7 @@ AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE = 1
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 1, 2, 4, 0x100000
 FSCONFIG_CMD_CREATE = 6
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_SECCOMP = 1, 4, 21, 22
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP = 1, 4, 21
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
 SECCOMP_MODE_FILTER = 2
 STATX_ATTR_MOUNT_ROOT = 0x2000
@@ -834,19 +834,16 @@ def _landlock(_patient: Patient) -> Iterator[Finding]:
 
 
 def _seccomp(_patient: Patient) -> Iterator[Finding]:
-    """Install a filter that allows everything, in this process that ends with the answer."""
+    """Install the filter of jails, in this process that ends with the answer."""
     filtered = _prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER
-    allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7FFF0000))  # BPF_RET | BPF_K, allow
-    program = ctypes.create_string_buffer(struct.pack("HP", 1, ctypes.addressof(allow)))
-    try:
-        _succeed(_prctl(PR_SET_NO_NEW_PRIVS, 1))
-        _succeed(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program)))
-    except OSError as error:
-        yield Finding(
-            NO, f"no filter can be installed: {_answer(error)}", "use a kernel with CONFIG_SECCOMP_FILTER"
-        )
+    _succeed(_prctl(PR_SET_NO_NEW_PRIVS, 1))
+    code = lib.jai_filter()
+    if code:
+        words = f"no filter can be installed: {os.strerror(code)} ({errno.errorcode.get(code, code)})"
+        yield Finding(NO, words, "use a kernel with CONFIG_SECCOMP_FILTER; in a container allow seccomp")
         return
-    yield Finding(YES, "a filter was installed" + ("; there is one around us already" if filtered else ""))
+    words = f"the filter of jails was installed, {lib.jai_filter_rows()} rules"
+    yield Finding(YES, words + ("; there is one around us already" if filtered else ""))
 
 
 def _tiocsti(_patient: Patient) -> Iterator[Finding]:
@@ -854,12 +851,10 @@ def _tiocsti(_patient: Patient) -> Iterator[Finding]:
     setting = _setting("dev.tty.legacy_tiocsti")
     code = _errno_of(_try_tiocsti)
     if code == 0:
-        words = "any program may type into its terminal" + (
+        words = "outside any program may type into its terminal, in a jail none may" + (
             " (dev.tty.legacy_tiocsti=1)" if setting == "1" else ""
         )
-        yield Finding(
-            OPTIONAL, words, "sudo sysctl dev.tty.legacy_tiocsti=0" if setting else "Linux 6.2 can forbid it"
-        )
+        yield Finding(YES, words)
     elif code == errno.EIO:
         yield Finding(YES, "no program can type into its terminal (dev.tty.legacy_tiocsti=0)")
     else:

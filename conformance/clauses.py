@@ -21,6 +21,7 @@ CLAUSES = {
     "P01": "What a later login or program of the user would run is not changed.",
     "P03": "jai's configuration and storage can be neither read nor changed from inside.",
     "P04": "Nothing left behind in the project changes what the next jai does.",
+    "P05": "What git, a shell or an editor would later run from a granted repository is not changed unseen.",
     "I01": "A masked path does not exist, by whatever way it is named.",
     "I02": "Outside the home casual and bare mode show what the user may read, strict what everybody may.",
     "I03": "Secrets of the environment are not in the jail.",

@@ -74,7 +74,9 @@ def not_guilty(found: dict[str, list[tuple[str, str]]]) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("scenarios", ["test_destruction.py", "test_persistence.py", "test_strict.py"])
+@pytest.mark.parametrize(
+    "scenarios", ["test_destruction.py", "test_persistence.py", "test_protect.py", "test_strict.py"]
+)
 def test_a_jai_without_a_jail_is_found_guilty(scenarios: str) -> None:
     """Every scenario fails by an assertion, not by chance, when there is no jail at all."""
     found = verdicts(

@@ -73,6 +73,63 @@ def test_git(jail: MakeJail, outside: Outside, mode: str) -> None:
     assert log.words == ["two", "three", "one"]  # outside, the work is there and usable
 
 
+# The identity is one that no jail needs to look up; hooks leave a line in the work tree.
+GIT_SETTINGS = """
+    set -e
+    export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=A
+    export GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='1795440000 +0000'
+    export GIT_COMMITTER_DATE='1795440001 +0000' GIT_CONFIG_COUNT=1
+    export GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always
+"""
+GIT_REPOSITORY = """
+    git init -q -b main lib; (cd lib; echo 1 > l; git add l; git commit -qm lib)
+    git init -q -b main work; cd work
+    git submodule --quiet add ../lib lib; echo hooks > .gitignore; echo 1 > a; git add .; git commit -qm one
+    git worktree add -q ../old -b old
+    for hook in pre-commit post-checkout post-merge post-rewrite; do
+        printf '#!/bin/sh\necho %s >> "$(git rev-parse --show-toplevel)/hooks"\n' $hook > .git/hooks/$hook
+        chmod +x .git/hooks/$hook
+    done
+"""
+GIT_WORK = """
+    exec 2>&1
+    git checkout -q -b topic; echo 2 > b; git add b; git commit -qm two; git commit -q --amend -m 2.5
+    git checkout -q main; echo 3 > c; git add c; git commit -qm three
+    git checkout -q topic; git rebase -q main; git checkout -q main; git merge -q topic; git tag v1
+    echo changed > a; git stash push -q; git stash list; git stash pop -q; git checkout -q a
+    (cd ../lib; echo 2 > l; git commit -qam lib-two)
+    git submodule --quiet update --remote 2>/dev/null; git commit -qam newer-lib
+    git submodule --quiet update --init
+    git worktree add -q ../tree topic; (cd ../tree; echo 4 > d; git add d; git commit -qm four)
+    (cd ../old; echo 5 > e; git add e; git commit -qm five)
+    git worktree remove ../tree; git cherry-pick old >/dev/null; git revert --no-edit HEAD >/dev/null
+    git clone -q . ../clone; git -C ../clone config a.b c; git gc -q --prune=now
+    git log --format='%h %s' --all; git status --short; git fsck --strict; cat hooks
+    git -C ../clone config a.b
+"""
+
+
+@clause("W01")
+@needs("git")
+@in_each_mode
+def test_git_in_a_repository_that_was_there(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """Everyday work, with a submodule, worktrees and hooks that run: commit for commit as outside."""
+    account, project = outside.home.account, outside.home.project
+    for place in (project, "/tmp/same"):
+        must(account.sh(f"mkdir -p {place}; cd {place}; {GIT_SETTINGS} {GIT_REPOSITORY}"))
+    before = outside.state()
+
+    seen = jail(mode).sh(GIT_SETTINGS + GIT_WORK, "-d", project, cwd=f"{project}/work", timeout=180)
+    protected = jail(mode).tries({"config": "open('.git/config', 'a')"}, "-d", project, cwd=f"{project}/work")
+
+    expected = account.sh(GIT_SETTINGS + GIT_WORK, cwd="/tmp/same/work", timeout=180)
+    must(account.sh("rm -r /tmp/same"))
+    assert outside.state() == before
+    assert (expected.rc, len(expected.stdout.splitlines()) > 20) == (0, True), expected.stdout
+    assert (seen.stdout, seen.rc) == (expected.stdout, 0)
+    assert protected == {"config": "EROFS"}
+
+
 @clause("W01")
 @needs("venv")
 @in_each_mode

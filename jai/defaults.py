@@ -128,6 +128,16 @@ conf .defaults
 #setenv ANTHROPIC_API_KEY
 #setenv EDITOR=${HOME}/bin/editor
 
+# Keep more of the granted directories read-only than git's hooks and configuration: what other
+# programs outside would run.
+#protect .envrc
+#protect .vscode
+#protect .idea
+#protect .devcontainer
+#protect .husky
+#protect .mcp.json
+#protect .claude/settings.json
+
 # Another jail than the one named `default`; a new one is strict unless its mode is said here.
 #jail work
 #mode bare

@@ -8,6 +8,7 @@ from jai._core import lib
 from jai.errors import printable
 from jai.run import steps_of
 from jai.steps import (
+    CONTENT,
     MAKE,
     MAPPED,
     NODEV,
@@ -58,6 +59,16 @@ def _bind(step: Step) -> str:
     return f"bind {step.target}{source} {access}{_flags(step)}"
 
 
+def _pin(step: Step) -> str:
+    return f"{'protect' if step.flags & RDONLY else 'pin'} {step.target}{_flags(step)}"
+
+
+def _watch(step: Step) -> str:
+    if step.flags & CONTENT:
+        return f"watch {step.target} content, {len(step.source)} characters"
+    return f"watch {step.target} {'changed=' + str(step.number) if step.same else 'missing'}{_flags(step)}"
+
+
 def _env(step: Step) -> str:
     name, _, value = step.source.partition("=")
     return f"env {name}={value}" if name in PLAIN else f"env {name}"
@@ -82,6 +93,8 @@ WORDS: dict[int, Callable[[Step], str]] = {
         f"overlay {step.target} changes {step.source} work {step.extra}{_flags(step)}"
     ),
     lib.JAI_BIND: _bind,
+    lib.JAI_PIN: _pin,
+    lib.JAI_WATCH: _watch,
     lib.JAI_TMPFS: lambda step: (
         f"tmpfs {step.target} mode {step.mode:04o} size {step.source or 'default'}{_flags(step)}"
     ),
@@ -126,6 +139,9 @@ def tell(policy: Policy) -> Sequence[str]:
         f"jai: jail {policy.jail!r}, {policy.mode} mode, home {policy.home}",
         f"  granted: {grants or 'nothing'}",
     ]
+    protected = ", ".join(each.path for each in policy.protected if each.pinned)
+    if protected:
+        found.append(f"  read-only there: {protected}")
     if policy.mode == "casual":
         found.append(f"  changes to the home go to {policy.layout.changes}")
     return [printable(line) for line in found]

@@ -150,6 +150,17 @@ def _bind(step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, st
     return _mount_limit(number)
 
 
+def _pin(step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number in (errno.ESTALE, errno.ENOENT, errno.ELOOP):
+        return (f"{step.target} was replaced while jai started", "try again")
+    if number == errno.EACCES:
+        return (
+            f"{step.target} runs outside, and can not be protected",
+            "--protect none does without; --plan shows all that is protected",
+        )
+    return _mount_limit(number)
+
+
 def _changed(policy: Policy) -> str:
     where = policy.layout.changes if policy.mode == "casual" else policy.layout.home
     return f"look at what the jail changed in {where}, or use another jail (-j NAME)"
@@ -216,6 +227,7 @@ REASONS = {
     lib.JAI_ROOT: _root,
     lib.JAI_OVERLAY: _overlay,
     lib.JAI_BIND: _bind,
+    lib.JAI_PIN: _pin,
     lib.JAI_PROC: _proc,
     lib.JAI_INIT: _namespace,
     lib.JAI_FILTER: _filter,

@@ -52,15 +52,24 @@ UNFIT_FOR_UPPER = {
 class Found:
     """What is at a path: its type, owner, mode and identity."""
 
-    __slots__ = ("device", "inode", "mode", "owner", "type")
+    __slots__ = ("changed", "device", "inode", "mode", "owner", "type")
 
-    def __init__(self, type: str, owner: int, mode: int, device: int, inode: int) -> None:  # noqa: A002
-        """Take what stat(2) says."""
+    def __init__(  # noqa: PLR0913, PLR0917 - stat(2)
+        self,
+        type: str,  # noqa: A002
+        owner: int,
+        mode: int,
+        device: int,
+        inode: int,
+        changed: int = 0,
+    ) -> None:
+        """Take what stat(2) says; `changed` is the time in ns that nobody can set."""
         self.type = type
         self.owner = owner
         self.mode = mode
         self.device = device
         self.inode = inode
+        self.changed = changed
 
     @property
     def same(self) -> tuple[int, int]:
@@ -129,6 +138,29 @@ class Host:
         if found is None or found.type != "file" or not os.access(path, os.R_OK):
             return None
         return os.fsdecode(read_bytes(path))
+
+    def start_of(self, path: str) -> str:
+        """Give the first 64 KiB of a regular file that a jail may have made, "" if it can not be read."""
+        found = self.find(path)
+        if found is None or found.type != "file":
+            return ""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return ""
+        try:
+            return os.fsdecode(os.read(fd, 1 << 16)).partition("\0")[0]
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """List what is in a directory, nothing if it can not be listed."""
+        try:
+            return tuple(sorted(os.listdir(path)))
+        except OSError:
+            return ()
 
     def readonly(self, path: str) -> bool:
         """Say whether the mount that holds the path is read-only."""
@@ -259,7 +291,7 @@ def _first_link(path: str) -> str:
 
 def _found(stat: os.stat_result) -> Found:
     kind = TYPES.get(stat.st_mode & FORMAT, "file")
-    return Found(kind, stat.st_uid, stat.st_mode & 0o7777, stat.st_dev, stat.st_ino)
+    return Found(kind, stat.st_uid, stat.st_mode & 0o7777, stat.st_dev, stat.st_ino, stat.st_ctime_ns)
 
 
 def read_bytes(path: str) -> bytes:

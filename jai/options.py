@@ -30,6 +30,10 @@ ALL_WORDS = "all"
 
 SUFFIXES = ("!", "?")
 
+# What --protect takes besides paths.
+GIT = "git"
+NONE = "none"
+
 LIMITS = ("pids", "nofile", "fsize", "cpu", "as")
 UNLIMITED = -1
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -123,6 +127,12 @@ def _check_jail(assignment: Assignment) -> None:
         raise complaint(assignment, f"a jail's name has at most {NAME_LIMIT} bytes")
 
 
+def _check_protected(assignment: Assignment) -> None:
+    path = os.path.normpath(assignment.value)
+    if path == "." or path.split("/")[0] == "..":
+        raise complaint(assignment, "does not name something in a granted directory", "for example .envrc")
+
+
 def _check_variable(assignment: Assignment) -> None:
     name = assignment.value.partition("=")[0]
     if not name or any(char <= " " or char == "\x7f" for char in name):
@@ -181,6 +191,10 @@ OPTIONS = (
     Option("nocwd", "do not grant the current directory", short="D"),
     Option("mask", "casual mode: hide FILE of the home", value="FILE", repeatable=True, expands=True),
     Option("unmask", "undo an earlier --mask of FILE", value="FILE", repeatable=True, expands=True),
+    Option("protect", "keep NAME in granted directories read-only; git (default): hooks and config",
+           value="NAME|git|none", repeatable=True, expands=True, check=_check_protected),
+    Option("unprotect", "undo an earlier --protect of NAME", value="NAME", repeatable=True, expands=True,
+           check=_check_protected),
     Option("setenv", "set a variable, or let VAR through --unsetenv", value="VAR[=VALUE]",
            repeatable=True, expands=True, check=_check_variable),
     Option("unsetenv", "remove variables; * is a wildcard", value="PATTERN", repeatable=True,

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jai.grants import Granted
     from jai.policy import Hidden, Policy
+    from jai.protect import Protected
 
 DEV_LINKS = (
     ("fd", "/proc/self/fd"),
@@ -102,7 +103,8 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str, group: str) -> list[St
         places.append((policy.home, [_own(policy, policy.home, policy.layout.home, INERT | MAKE)]))
     places += [(path, [steps.tmpfs(path, 0o755, INERT | NOEXEC)]) for path in policy.skeletons]
     places += [(grant.path, [_grant(policy, grant)]) for grant in policy.grants]
-    places += [(path, [_own(policy, path, path, INERT | RECURSIVE)]) for path in policy.pinned]
+    places += [(path, [steps.pin(path)]) for path in policy.pinned]
+    places += [(each.path, [steps.protect(each.path, each.same)]) for each in policy.protected if each.pinned]
     places += [(hidden.path, [_cover(hidden)]) for hidden in policy.hidden]
     # A stable sort by path puts parents first, and the order above decides between equals.
     places.sort(key=lambda place: place[0])
@@ -155,6 +157,12 @@ def _run(policy: Policy) -> list[Step]:
     return found
 
 
+def _watch(each: Protected) -> Step:
+    if each.content is not None:
+        return steps.watch_content(each.path, each.content)
+    return steps.watch(each.path, each.same, each.changed)
+
+
 def _command(policy: Policy) -> list[Step]:
     """Give what the command's process does, once the tree stands."""
     environment = dict(policy.environment)
@@ -163,6 +171,7 @@ def _command(policy: Policy) -> list[Step]:
         found.append(steps.scope(policy.scopes))
     found += [steps.limit(name, value) for name, value in policy.limits if value >= 0]
     found.append(steps.chdir(policy.cwd, policy.otherwise))
+    found += [_watch(each) for each in policy.protected]
     if policy.close_fds:
         found += [*(steps.keep(fd) for fd in policy.keep_fds), steps.close()]
     found += [steps.env(name, value) for name, value in policy.environment]

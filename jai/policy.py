@@ -9,6 +9,7 @@ import os
 
 from jai.errors import EXIT_NOT_FOUND, HostError, JaiError, RefusedError, UsageError
 from jai.grants import DEV, PROC, SYS, Granted, find_grants, is_below, refuse_own_inside, said
+from jai.protect import Protected, find_protected
 from jai.record import Record
 from jai.settings import apply_environment
 from jai.store import Layout, layout, local_state
@@ -118,6 +119,7 @@ class Policy(Record):
     mounts_below: tuple[str, ...]
     skeletons: tuple[str, ...]
     pinned: tuple[str, ...]
+    protected: tuple[Protected, ...]
     root_proc: tuple[str, ...]
     nodes: tuple[str, ...]
     private_tmp: tuple[str, ...]
@@ -186,10 +188,18 @@ def decide(settings: Settings, host: Host) -> Policy:
 def _tree(settings: Settings, host: Host, view: View, own: tuple[str, ...]) -> dict[str, Any]:
     """Give the fields that say what of the tree is not simply shown."""
     masks, hidden = _unseen(settings, host, view, own)
+    covers = [each.path for each in hidden]
+    protected = tuple(
+        each
+        for each in find_protected(settings, host, view.grants)
+        if not any(is_below(each.path, cover) for cover in covers)
+    )
+    held = [each.path for each in protected if each.pinned]
     return {
         "masks": masks,
         "hidden": hidden,
-        "pinned": _pinned(view.grants, hidden),
+        "protected": protected,
+        "pinned": _pinned(view.grants, [*covers, *held]),
         "private_tmp": view.tmp,
         "skeletons": _skeletons(host, view) if settings.mode == "strict" else (),
     }
@@ -375,14 +385,14 @@ def _mounts_below(settings: Settings, host: Host, home: str) -> tuple[str, ...]:
     return tuple(path for path in shown if not any(path != top and is_below(path, top) for top in shown))
 
 
-def _pinned(grants: tuple[Granted, ...], hidden: tuple[Hidden, ...]) -> tuple[str, ...]:
+def _pinned(grants: tuple[Granted, ...], inside: list[str]) -> tuple[str, ...]:
     """Give the directories between a writable grant and what is mounted below it.
 
     A mount point itself can not be renamed from inside, but a folder above it can, and the next run
     would find what was covered under another name.  Bound onto itself such a folder is a mount point too.
     """
     tops = {grant.path for grant in grants if not grant.readonly}
-    mounted = {*(grant.path for grant in grants), *(each.path for each in hidden)}
+    mounted = {*(grant.path for grant in grants), *inside}
     found = set()
     for path in mounted:
         between: list[str] = []

@@ -9,7 +9,17 @@ import os
 
 from jai.conf import BUILT_IN, Source, absolute, find_conf, open_file, read_assignments
 from jai.errors import UsageError
-from jai.options import BY_NAME, COMMAND_LINE, CONF_FILE, JAIL_FILE, LIMITS, amount_of, complaint
+from jai.options import (
+    BY_NAME,
+    COMMAND_LINE,
+    CONF_FILE,
+    GIT,
+    JAIL_FILE,
+    LIMITS,
+    NONE,
+    amount_of,
+    complaint,
+)
 from jai.record import Record
 
 TYPE_CHECKING = False
@@ -92,6 +102,7 @@ class Settings(Record):
     grants: tuple[Grant, ...]
     nocwd: bool
     masks: tuple[Mask, ...]
+    protected: tuple[str, ...]
     environment: tuple[EnvRule, ...]
     net: str
     devs: tuple[Device, ...]
@@ -154,6 +165,7 @@ def _merged(assignments: tuple[Assignment, ...], cwd: str, home: str) -> dict[st
         "grants": _grants(assignments, cwd, home),
         "nocwd": _last(assignments, "nocwd") is not None,
         "masks": _masks(assignments, home),
+        "protected": _protected(assignments, home),
         "environment": tuple(_env_rule(each) for each in assignments if each.option in _VARIABLES),
         "net": net.value if net else "host",
         "devs": _devices(assignments),
@@ -268,6 +280,24 @@ def _masks(assignments: Iterable[Assignment], home: str) -> tuple[Mask, ...]:
         if each.option == "mask":
             found[path] = Mask(path, each.origin)
     return tuple(found.values())
+
+
+def _protected(assignments: Iterable[Assignment], home: str) -> tuple[str, ...]:
+    """Give `git`, absolute paths, and paths that are meant in each granted directory."""
+    found: dict[str, None] = {GIT: None}
+    for each in assignments:
+        if each.option == "protect" and each.value == NONE:
+            found.clear()
+        elif each.option in ("protect", "unprotect"):
+            name = os.path.normpath(each.value)
+            if name.startswith(("/", "~")):
+                name = absolute(each.value, home, home)
+            elif name == GIT != each.value:
+                name = "./git"  # a file of that name, as for a shell
+            found.pop(name, None)
+            if each.option == "protect":
+                found[name] = None
+    return tuple(found)
 
 
 def _script(given: Assignment | None, cwd: str, config_dir: str, home: str) -> Script | None:

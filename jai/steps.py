@@ -24,6 +24,7 @@ SHARED: int = lib.JAI_SHARED
 SESSION: int = lib.JAI_SESSION
 STRICT: int = lib.JAI_STRICT
 MAPPED: int = lib.JAI_MAPPED
+CONTENT: int = lib.JAI_CONTENT
 
 # Everything that is not a system directory of the host's own.
 INERT = NOSUID | NODEV
@@ -132,6 +133,26 @@ def overlay(home: str, upper: str, work: str, flags: int, same: tuple[int, int] 
 def bind(target: str, source: str, flags: int, same: tuple[int, int] | None = None) -> Step:
     """Show what is at `source` outside at `target` inside."""
     return Step(lib.JAI_BIND, target, source, flags=flags, same=same)
+
+
+def pin(target: str) -> Step:
+    """Bind `target` onto itself, so that nobody inside can rename it."""
+    return Step(lib.JAI_PIN, target)
+
+
+def protect(target: str, same: tuple[int, int] | None) -> Step:
+    """Make what is at `target` read-only."""
+    return Step(lib.JAI_PIN, target, flags=RDONLY, same=same)
+
+
+def watch(target: str, same: tuple[int, int] | None, changed: int) -> Step:
+    """Tell the user when all has ended if `target` is not what it was, or is no longer missing."""
+    return Step(lib.JAI_WATCH, target, same=same, number=changed)
+
+
+def watch_content(target: str, content: str) -> Step:
+    """Tell the user when all has ended if the file `target` holds something else."""
+    return Step(lib.JAI_WATCH, target, content, flags=CONTENT)
 
 
 def tmpfs(target: str, mode: int, flags: int, size: str = "") -> Step:

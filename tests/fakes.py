@@ -79,6 +79,17 @@ class FakeHost:
         """Give the content of the table."""
         return self.texts.get(path)
 
+    def start_of(self, path: str) -> str:
+        """Give the content of the table."""
+        return self.texts.get(path, "")
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """List what the table has in a directory."""
+        start = path + "/"
+        return tuple(
+            sorted({each[len(start) :].split("/")[0] for each in self.things if each.startswith(start)})
+        )
+
     def find_link(self, path: str) -> Found | None:
         """Look at the last link itself."""
         if path in self.links:
@@ -156,6 +167,15 @@ class FakeHost:
     def landlock(self) -> int:
         """Give the ABI of the table."""
         return self.abi
+
+
+def add_repository(host: FakeHost, gitdir: str, config: str = "[core]\n") -> None:
+    """Make a git directory as `git init` does."""
+    for path in (gitdir, f"{gitdir}/objects", f"{gitdir}/hooks"):
+        host.add(path)
+    host.add(f"{gitdir}/HEAD", "file")
+    host.add(f"{gitdir}/config", "file")
+    host.texts[f"{gitdir}/config"] = config
 
 
 def asked(host: FakeHost, *words: str, files: dict[str, bytes] | None = None) -> Settings:

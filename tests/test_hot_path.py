@@ -41,6 +41,7 @@ OWN = {
         "jai.options",
         "jai.plan",
         "jai.policy",
+        "jai.protect",
     ),
     *(
         "jai.record",
@@ -85,6 +86,8 @@ TRACES = {
     lib.JAI_MASK: r"mknodat\(\d+, \"[^\"]+\", S_IFCHR",
     lib.JAI_OVERLAY: r'fsopen\("overlay"',
     lib.JAI_BIND: r'open_tree\(\d+, "", .*OPEN_TREE_CLONE',
+    lib.JAI_PIN: r'open_tree\(\d+, "", .*OPEN_TREE_CLONE.*AT_RECURSIVE',
+    lib.JAI_WATCH: r'openat2\(AT_FDCWD, "[^"]+/\.git/commondir"',
     lib.JAI_TMPFS: r'fsopen\("tmpfs"',
     lib.JAI_DEVPTS: r'fsopen\("devpts"',
     lib.JAI_SYMLINK: r"symlinkat\(",
@@ -115,6 +118,7 @@ def test_every_kind_of_step_has_a_trace() -> None:
 @pytest.mark.needs("strace")
 def test_each_line_of_the_plan_is_one_operation(account: Account, home: Home, jai: str) -> None:
     """Strace shows, for each kind of step, as many operations as the plan has lines of it."""
+    must(account.sh("mkdir -p .git/hooks; touch .git/config", cwd=home.project))
     options = ["--net", "none", "-j", "traced", "-m", "casual"]
     must(account.run([jai, *options, "true"], cwd=home.project))
     lines = must(account.run([jai, *options, "--plan", "true"], cwd=home.project)).stdout.splitlines()
@@ -128,9 +132,16 @@ def test_each_line_of_the_plan_is_one_operation(account: Account, home: Home, ja
     # What the interpreter does before the plan is handed over is not the plan's.
     calls = text[text.rindex('execve("', 0, text.index("F_SETLKW")) :].splitlines()
 
-    starts = {"bind": lib.JAI_BIND, "tmpfs": lib.JAI_TMPFS, "mask": lib.JAI_MASK, "symlink": lib.JAI_SYMLINK}
-    for word, kind in starts.items():
-        planned = sum(line.startswith(f"{word} ") for line in lines)
+    # What is bound onto itself is bound.
+    starts = {
+        ("bind", "pin", "protect"): lib.JAI_BIND,
+        ("tmpfs",): lib.JAI_TMPFS,
+        ("mask",): lib.JAI_MASK,
+        ("symlink",): lib.JAI_SYMLINK,
+    }
+    for words, kind in starts.items():
+        word = words[0]
+        planned = sum(line.split(" ")[0] in words for line in lines)
         done = sum(bool(re.search(TRACES[kind], call)) for call in calls)
         extra = 1 if word == "tmpfs" else 0  # the layer of the masks is a tmpfs too
         assert done == planned + extra, f"{word}: {planned} planned, {done} done"

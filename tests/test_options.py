@@ -21,7 +21,8 @@ from jai.suggest import nearest, option_hint
 
 # The options of behaviour.md.
 LONG = """
-    mode jail dir rdir xdir nocwd mask unmask setenv unsetenv conf storage net dev keep-fd limit script
+    mode jail dir rdir xdir nocwd mask unmask protect unprotect setenv unsetenv
+    conf storage net dev keep-fd limit script
     command initjail verbose unmount init setup doctor plan print-defaults complete help version
 """
 
@@ -45,7 +46,7 @@ def test_short_names_are_those_of_the_contract() -> None:
 def test_only_the_listed_values_expand_variables() -> None:
     """`${VAR}` means something in the values the contract lists and nowhere else."""
     assert {option.name for option in OPTIONS if option.expands} == {
-        "conf", "dir", "rdir", "xdir", "mask", "unmask", "setenv", "storage",
+        "conf", "dir", "rdir", "xdir", "mask", "unmask", "protect", "unprotect", "setenv", "storage",
     }  # fmt: skip
 
 

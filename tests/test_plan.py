@@ -16,7 +16,7 @@ from jai.describe import WORDS, describe
 from jai.plan import plan
 from jai.policy import decide
 from jai.steps import Step, encode
-from tests.fakes import HOME, PROJECT, FakeHost, asked
+from tests.fakes import HOME, PROJECT, FakeHost, add_repository, asked
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -92,6 +92,7 @@ def strict(host: FakeHost) -> tuple[str, ...]:
     host.add("/data/ada", mode=0o700)
     host.add("/data/ada/set")
     host.add("/srv/shared", owner=0)
+    add_repository(host, "/data/ada/set/.git")
     return ("-m", "strict", "-d", "/data/ada/set", "-r", "/srv/shared", "sh")
 
 
@@ -102,9 +103,21 @@ def mounts_below(host: FakeHost) -> tuple[str, ...]:
     return ("sh",)
 
 
+def repository(host: FakeHost) -> tuple[str, ...]:
+    """A repository with a submodule and a linked worktree, its hooks in the work tree; an .envrc too."""
+    git = f"{PROJECT}/.git"
+    add_repository(host, git, config="[core]\nhooksPath = .githooks\n")
+    add_repository(host, f"{git}/modules/lib")
+    host.add(f"{git}/worktrees/topic/commondir", "file")
+    host.add(f"{PROJECT}/.githooks")
+    host.add(f"{PROJECT}/.envrc", "file")
+    return ("--protect", ".envrc", "--protect", ".vscode/tasks.json", "sh")
+
+
 SITUATIONS = [
     casual,
     bare,
+    repository,
     mounts_below,
     strict,
     everything,

@@ -75,6 +75,9 @@ static const struct rule rules[] = {
 		       JAI_SAME | JAI_MAPPED},
 	[JAI_CLONE] = {PHASE_HELPER, PHASE_HELPER, ANY, FREE, ABSOLUTE, FREE, JAI_SAME},
 	[JAI_NSLIMIT] = {PHASE_NAMESPACES, PHASE_NAMESPACES, ANY, RELATIVE, FREE, FREE, 0},
+	[JAI_PIN] = {PHASE_TREE, PHASE_TREE, ANY, ABSOLUTE, FREE, FREE, JAI_RDONLY | JAI_SAME},
+	[JAI_WATCH] = {PHASE_COMMAND, PHASE_COMMAND, ANY, ABSOLUTE, FREE, FREE,
+		       JAI_SAME | JAI_CONTENT},
 };
 _Static_assert(sizeof(rules) / sizeof(rules[0]) == JAI_KINDS, "a rule for every kind");
 _Static_assert(sizeof(struct jai_header) == 24, "the header's width");

@@ -77,7 +77,10 @@ enum jai_kind {
 	JAI_IDMAP = 28,	  /* source: what the helper shall map to the strict id, for a bind */
 	JAI_CLONE = 29,	  /* source: what the helper shall clone without what is mounted below */
 	JAI_FILTER = 30,  /* system calls are filtered, see filter/rules.h */
-	JAI_KINDS = 31
+	JAI_PIN = 31,	  /* target: bound onto itself, so that nobody inside can rename it */
+	JAI_WATCH = 32,	  /* target: at the end still what it is (SAME), of the change time number
+			     in ns; or a file that still holds source (CONTENT); or still missing */
+	JAI_KINDS = 33
 };
 
 enum jai_flag {
@@ -93,6 +96,7 @@ enum jai_flag {
 	JAI_STRICT = 512,   /* the helper maps the user to its strict id */
 	JAI_MAPPED = 1024,  /* source, or the overlay's lower, is the mount of the request of the
 			       same number */
+	JAI_CONTENT = 2048  /* the file still holds what source says */
 };
 
 enum jai_outcome {
@@ -115,6 +119,10 @@ void jai_check(const void *image, size_t size, struct jai_result *result);
 
 /* Runs the image and supervises it to its end. Call it from a process with one thread. */
 void jai_run(const void *image, size_t size, struct jai_result *result);
+
+/* After the end: which JAI_WATCH steps are no longer true, at most `most` of them. Gives how many.
+ */
+int jai_changed(const void *image, size_t size, int32_t *steps, int most);
 
 /* Dies of this signal, without a core file; returns only if the signal does not kill. */
 void jai_die(int signal);

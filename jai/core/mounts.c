@@ -8,23 +8,27 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* With JAI_SAME it must still be what the policy saw: 0 or -1. */
+static int check_same(const struct jai_step *step, int fd)
+{
+	struct stat stat;
+
+	if (!(step->flags & JAI_SAME))
+		return 0;
+	if (fstat(fd, &stat) < 0)
+		return -1;
+	if (stat.st_dev == step->device && stat.st_ino == step->inode)
+		return 0;
+	errno = ESTALE;
+	return -1;
+}
+
 /* Opens a place of the host's tree; with JAI_SAME it must still be what the policy saw. */
 int open_source(const struct jai_step *step, const char *path, uint64_t flags)
 {
-	struct stat stat;
 	auto_fd fd = sys_openat2(AT_FDCWD, path, O_PATH | flags, RESOLVE_NO_SYMLINKS);
 
-	if (fd < 0)
-		return -1;
-	if (step->flags & JAI_SAME) {
-		if (fstat(fd, &stat) < 0)
-			return -1;
-		if (stat.st_dev != step->device || stat.st_ino != step->inode) {
-			errno = ESTALE;
-			return -1;
-		}
-	}
-	return steal_fd(&fd);
+	return fd < 0 || check_same(step, fd) < 0 ? -1 : steal_fd(&fd);
 }
 
 static int open_inside(const struct state *s, const char *path, uint64_t flags)
@@ -373,6 +377,23 @@ int op_bind(struct state *s, const struct jai_step *step)
 	if (sys_mount_setattr(tree, 0, &attr) < 0)
 		return errno;
 	return attach(s, step, tree);
+}
+
+/* The clone of a mount has its flags and its id map, so this needs no helper in strict mode. */
+int op_pin(struct state *s, const struct jai_step *step)
+{
+	const struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+	auto_fd tree = -1;
+	auto_fd at = open_inside(s, text(s, step->target), 0);
+
+	if (at < 0 || check_same(step, at) < 0)
+		return errno;
+	tree = sys_open_tree(at, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
+	if (tree < 0)
+		return errno;
+	if (step->flags & JAI_RDONLY && sys_mount_setattr(tree, AT_RECURSIVE, &attr) < 0)
+		return errno;
+	return sys_move_mount(tree, at) < 0 ? errno : 0;
 }
 
 int op_tmpfs(struct state *s, const struct jai_step *step)

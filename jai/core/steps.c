@@ -1,7 +1,8 @@
 /* Runs a plan: each step by the executor of its kind. */
 #include "plan.h"
 
-/* The words and the environment of the command are the image's, nothing is to be done for them. */
+/* The words and the environment of the command are the image's, and what is watched is looked at
+ * after the end: nothing is to be done for them. */
 static int op_word(struct state *s, const struct jai_step *step)
 {
 	(void)s;
@@ -25,7 +26,8 @@ static executor *const executors[] = {
 	[JAI_ARG] = op_word,	    [JAI_EXEC] = op_exec,
 	[JAI_NSLIMIT] = op_nslimit, [JAI_HELPER] = op_helper,
 	[JAI_IDMAP] = op_idmap,	    [JAI_CLONE] = op_clone,
-	[JAI_FILTER] = op_filter,
+	[JAI_FILTER] = op_filter,   [JAI_PIN] = op_pin,
+	[JAI_WATCH] = op_word,
 };
 _Static_assert(sizeof(executors) / sizeof(executors[0]) == JAI_KINDS, "an executor for every kind");
 

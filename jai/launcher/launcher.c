@@ -26,6 +26,8 @@
 
 #define SCRIPT "jai-python"
 
+enum { MOST_TOLD = 8 };
+
 /* Python ignores these two; whether the user did is kept in JAI_IGNORED. */
 static const int changed_by_python[] = {SIGPIPE, SIGXFSZ};
 
@@ -162,6 +164,49 @@ static void restore_signals(void)
 		       ignored && strchr(ignored, i ? 'x' : 'p') ? SIG_IGN : SIG_DFL);
 }
 
+/* A name that a jail made must not steer the terminal. C1 control characters are C2 80 to C2 9F. */
+static void print_name(const char *name)
+{
+	int c1 = 0;
+
+	for (const unsigned char *at = (const unsigned char *)name; *at; at++) {
+		int second = c1;
+
+		c1 = *at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+		if (*at < ' ' || *at == 0x7f || c1 || second)
+			fprintf(stderr, "\\x%02x", *at);
+		else
+			fputc(*at, stderr);
+	}
+}
+
+/* Nothing can prevent that a missing file is made without a file in its place, so it is told. */
+static void tell_changes(const void *image, size_t size)
+{
+	const struct jai_header *header = image;
+	const struct jai_step *steps = (const void *)(header + 1);
+	const char *strings = (const char *)(steps + header->steps);
+	int32_t changed[MOST_TOLD];
+	int count = jai_changed(image, size, changed, MOST_TOLD);
+
+	for (int i = 0; i < count && i < MOST_TOLD; i++) {
+		const struct jai_step *step = &steps[changed[i]];
+
+		fputs("jai: ", stderr);
+		print_name(strings + step->target);
+		fprintf(stderr, " was %s while the jail ran\n",
+			step->flags & JAI_SAME	    ? "replaced"
+			: step->flags & JAI_CONTENT ? "changed"
+						    : "made");
+	}
+	if (count > MOST_TOLD)
+		fprintf(stderr, "jai: and %d more\n", count - MOST_TOLD);
+	if (count)
+		fputs("  hint: it can run outside of the jail: look at it before you go on working "
+		      "there\n",
+		      stderr);
+}
+
 /* Runs the image behind a descriptor and ends as the command ended, or asks the front end to
  * explain. */
 static int run_image(int fd, int argc, char **argv)
@@ -183,6 +228,8 @@ static int run_image(int fd, int argc, char **argv)
 		fputs("jai: the current directory was not in the jail; the command started in the "
 		      "home\n",
 		      stderr);
+	if (result.outcome == JAI_EXITED || result.outcome == JAI_SIGNALED)
+		tell_changes(image, (size_t)stat.st_size);
 	if (result.outcome == JAI_EXITED)
 		return result.value;
 	if (result.outcome == JAI_SIGNALED) {

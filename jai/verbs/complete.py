@@ -14,8 +14,10 @@ from jai.options import (
     ALL_WORDS,
     BY_NAME,
     BY_SHORT,
+    GIT,
     LIMITS,
     NO_WORDS,
+    NONE,
     OPTIONS,
     SUFFIXES,
     Option,
@@ -187,6 +189,12 @@ def _of_the_home(word: str, place: Place) -> Iterator[str]:
     return _below(home, word, hidden=True)
 
 
+def _protected(word: str, _place: Place) -> Iterator[str]:
+    """Give the words of --protect, and paths, of which the hidden ones are the point."""
+    yield from (GIT, NONE)
+    yield from _below("", word, hidden=True)
+
+
 def _devices(word: str, _place: Place) -> Iterator[str]:
     return _below("", word) if word.startswith("/dev/") else iter(("/dev/",))
 
@@ -219,6 +227,8 @@ SPECIAL: dict[str, Callable[[str, Place], Iterable[str]]] = {
     "dev": _devices,
     "mask": _of_the_home,
     "unmask": _of_the_home,
+    "protect": _protected,
+    "unprotect": _protected,
 }
 SOURCES: dict[str, Callable[[str, Place], Iterable[str]]] = {
     "DIR": _folders,

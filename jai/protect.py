@@ -1,0 +1,193 @@
+"""Files that run later outside: which of them lie in a granted directory, and which are missing.
+
+What git, a shell or an editor reads from a project and executes is read-only in the jail.  What is missing
+can not be kept away without putting something in its place, so it is looked for when the jail has ended.
+"""
+
+from __future__ import annotations
+
+import os
+
+from jai.errors import RefusedError
+from jai.grants import is_below
+from jai.options import GIT
+from jai.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jai.grants import Granted
+    from jai.host import Host
+    from jai.settings import Settings
+
+# gitrepository-layout(5): what says which programs git runs.  A file `commondir` leads git elsewhere for
+# the first two.
+SHARED = ("hooks", "config")
+OWN = ("commondir", "config.worktree")
+GITDIR = "gitdir: "
+
+DEEPEST = 4  # the name of a submodule may have slashes in it
+PATH_LIMIT = 4095
+MOST = 1000
+
+
+class Protected(Record):
+    """A path in a granted directory and what is there, `same` being None where it is missing.
+
+    What is `pinned` is read-only.  The rest can only be looked at later: links, what is missing, and what git
+    writes all the time, which must have the same `content`.
+    """
+
+    path: str
+    same: tuple[int, int] | None
+    changed: int
+    pinned: bool
+    content: str | None = None
+
+
+class Repository(Record):
+    """A git directory, the common one of its worktrees, its work tree, and what has led to it."""
+
+    gitdir: str
+    common: str
+    tree: str
+    leads: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+def find_protected(settings: Settings, host: Host, grants: tuple[Granted, ...]) -> tuple[Protected, ...]:
+    """Give what is protected of the granted directories that can be written to.
+
+    Raises: RefusedError if it is more than the kernel should have mounts for.
+    """
+    tops = [grant.path for grant in grants if grant.type == "directory" and not grant.readonly]
+    wanted: dict[str, None] = {}
+    rewritten: set[str] = set()
+    for name in settings.protected:
+        if name != GIT:
+            wanted.update((os.path.normpath(os.path.join(top, name)), None) for top in tops)
+            continue
+        for repository in _repositories(host, tops):
+            wanted.update((path, None) for path in _run_by_git(host, repository))
+            # `git submodule update` writes it anew each time, as it was.
+            rewritten.update(f"{module}/config" for module in repository.modules)
+    found: dict[str, Protected] = {}
+    for path in wanted:
+        for place in _places(host, path):
+            if _can_be_written(place, grants):
+                found[place] = _protected(host, place, rewritten=path in rewritten)
+    if len(found) > MOST:
+        message = (
+            f"{len(found)} files of git in the granted directories need protection, at most {MOST} get it"
+        )
+        hint = "grant a directory with fewer submodules, or do without: --protect none"
+        raise RefusedError(message, hint=hint)
+    return tuple(found[path] for path in sorted(found))
+
+
+def _places(host: Host, path: str) -> tuple[str, ...]:
+    """Give where the thing at a path is, and if that is a link, also what it leads to."""
+    place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
+    return (place, host.real(place)) if len(os.fsencode(place)) <= PATH_LIMIT else ()
+
+
+def _can_be_written(path: str, grants: tuple[Granted, ...]) -> bool:
+    """Say whether a path lies in a writable grant; who grants the thing itself does so on purpose."""
+    holders = [grant for grant in grants if is_below(path, grant.path)]
+    return bool(holders) and not holders[-1].readonly and holders[-1].path != path
+
+
+def _protected(host: Host, place: str, *, rewritten: bool) -> Protected:
+    found = host.find_link(place)
+    if found is None:
+        return Protected(place, None, 0, pinned=False)
+    if rewritten and found.type == "file":
+        return Protected(place, None, 0, pinned=False, content=host.start_of(place))
+    # Nothing can be mounted on a link.
+    return Protected(place, found.same, found.changed, pinned=found.type in ("directory", "file"))
+
+
+def _repositories(host: Host, tops: Iterable[str]) -> Iterator[Repository]:
+    """Give the repositories that are granted, or lie between here and a grant's top."""
+    for top in tops:
+        folder = host.cwd if is_below(host.cwd, top) else top
+        while True:
+            yield from _work_tree(host, folder)
+            if folder == top:
+                break
+            folder = os.path.dirname(folder)
+        if host.find_link(f"{top}/HEAD") and host.find_link(f"{top}/objects"):
+            yield _repository(host, top, top, ())
+
+
+def _work_tree(host: Host, folder: str) -> Iterator[Repository]:
+    """Look whether `.git` is a repository, a link to one, or a file that names one."""
+    git = f"{folder}/.git"
+    found = host.find_link(git)
+    if found is None:
+        return
+    if found.type == "directory":
+        yield _repository(host, git, folder, ())
+        return
+    gitdir = host.real(git)
+    text = host.start_of(git)
+    if text.startswith(GITDIR):
+        gitdir = _lead(host, os.path.dirname(gitdir), text[len(GITDIR) :])
+    yield _repository(host, gitdir, folder, (git,))
+
+
+def _lead(host: Host, base: str, line: str) -> str:
+    return host.real(os.path.normpath(os.path.join(base, line.rstrip("\n"))))
+
+
+def _repository(host: Host, gitdir: str, tree: str, leads: tuple[str, ...]) -> Repository:
+    common = gitdir
+    if lead := host.start_of(f"{gitdir}/commondir"):
+        common = _lead(host, gitdir, lead)
+        leads = (*leads, *(f"{gitdir}/{name}" for name in OWN))
+    return Repository(gitdir, common, tree, leads, tuple(_modules(host, f"{common}/modules", DEEPEST)))
+
+
+def _modules(host: Host, folder: str, depth: int) -> Iterator[str]:
+    """Give the git directories of the submodules, and of theirs."""
+    for name in host.names(folder) if depth else ():
+        path = f"{folder}/{name}"
+        if host.find_link(f"{path}/HEAD"):
+            yield path
+            path += "/modules"
+        yield from _modules(host, path, depth - 1)
+
+
+def _run_by_git(host: Host, repository: Repository) -> Iterator[str]:
+    """Give what git executes, or what names it."""
+    yield from repository.leads
+    common = repository.common
+    for name in host.names(f"{common}/worktrees"):
+        yield from (f"{common}/worktrees/{name}/{each}" for each in OWN)
+    for directory in (common, *repository.modules):
+        yield from (f"{directory}/{name}" for name in (*SHARED, *OWN))
+        config = host.start_of(f"{directory}/config")
+        lower = config.lower()
+        if "hookspath" in lower or "[include" in lower:
+            yield from _named(host, config, directory, repository.tree if directory == common else "")
+
+
+def _named(host: Host, config: str, directory: str, tree: str) -> Iterator[str]:
+    """Give the files that a git-config(1) includes, and the directory that it names for hooks."""
+    section = ""
+    for each in config.splitlines():
+        line = each.strip()
+        if line.startswith("["):
+            section, _, line = line.partition("]")
+        name, _, value = line.partition("=")
+        key = f"{section} {name.strip()}".lower()
+        base = tree if key == "[core hookspath" else directory if _includes(key) else ""
+        value = value.strip().strip('"')
+        if base and value:
+            value = host.home + value[1:] if value.startswith("~/") else value
+            yield os.path.normpath(os.path.join(base, value))
+
+
+def _includes(key: str) -> bool:
+    return key.startswith("[include") and key.endswith(" path")

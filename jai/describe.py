@@ -66,7 +66,8 @@ def _pin(step: Step) -> str:
 def _watch(step: Step) -> str:
     if step.flags & CONTENT:
         return f"watch {step.target} content, {len(step.source)} characters"
-    return f"watch {step.target} {'changed=' + str(step.number) if step.same else 'missing'}{_flags(step)}"
+    changed = f" changed={step.number}" if step.number else ""
+    return f"watch {step.target}{changed}{_flags(step) or ' missing'}"
 
 
 def _env(step: Step) -> str:

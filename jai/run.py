@@ -79,11 +79,23 @@ def run(policy: Policy, host: Host) -> int:
     result = ffi.new("struct jai_result *")
     lib.jai_run(image, len(image), result)
     ending = Ending(result.outcome, result.step, result.value)
+    if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED):
+        _tell_changes(image, steps)
     if ending.outcome == lib.JAI_SIGNALED:
         lib.jai_die(ending.value)
     elif ending.outcome != lib.JAI_EXITED:
         raise _complaint(ending, steps, policy, host)
     return ending.value
+
+
+def _tell_changes(image: bytes, steps: list[Step]) -> None:
+    """Say what the jail changed of what may run later, as the launcher would."""
+    changed = ffi.new("int32_t[]", len(steps))
+    count = lib.jai_changed(image, len(image), changed, len(steps))
+    if count:
+        from jai.explain import changes  # noqa: PLC0415 - only when something was changed
+
+        os.write(2, changes([steps[changed[at]] for at in range(count)]).encode("utf-8", "backslashreplace"))
 
 
 def _hand_over(image: bytes) -> None:

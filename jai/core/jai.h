@@ -79,7 +79,8 @@ enum jai_kind {
 	JAI_FILTER = 30,  /* system calls are filtered, see filter/rules.h */
 	JAI_PIN = 31,	  /* target: bound onto itself, so that nobody inside can rename it */
 	JAI_WATCH = 32,	  /* target: at the end still what it is (SAME), of the change time number
-			     in ns; or a file that still holds source (CONTENT); or still missing */
+			     in ns if that is not 0; or a file that still holds source (CONTENT); or
+			     still missing */
 	JAI_KINDS = 33
 };
 

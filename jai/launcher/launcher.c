@@ -202,8 +202,8 @@ static void tell_changes(const void *image, size_t size)
 	if (count > MOST_TOLD)
 		fprintf(stderr, "jai: and %d more\n", count - MOST_TOLD);
 	if (count)
-		fputs("  hint: it can run outside of the jail: look at it before you go on working "
-		      "there\n",
+		fputs("  hint: it may run, or say what runs, outside of the jail: look at it "
+		      "first\n",
 		      stderr);
 }
 

@@ -95,7 +95,7 @@ def can_be_written(path: str, grants: tuple[Granted, ...]) -> bool:
 
 def _protected(host: Host, place: str, *, rewritten: bool) -> Iterator[Protected]:
     """Give what is at a place, and if that is a link, on which nothing can be mounted, what it leads to."""
-    found = host.find_link(place)
+    found = host.find_state(place)
     if found is None:
         yield Protected(place, None, 0, pinned=False)
     elif rewritten and found.type == "file":

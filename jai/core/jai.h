@@ -125,6 +125,15 @@ void jai_run(const void *image, size_t size, struct jai_result *result);
  */
 int jai_changed(const void *image, size_t size, int32_t *steps, int most);
 
+/*
+ * Gives the image of the plan that was sealed for these words (without `jai` itself) in this place,
+ * if there is one in the directory and every fact it rests on still holds; else NULL.  To be freed.
+ */
+void *jai_unseal(const char *directory, char **words, char **env, size_t *size);
+
+/* A hash of bytes that finds damage and accidents, not forgery. */
+uint64_t jai_hash(const void *data, size_t size);
+
 /* Dies of this signal, without a core file; returns only if the signal does not kill. */
 void jai_die(int signal);
 
@@ -134,6 +143,9 @@ int64_t jai_fstype(const char *path);
 /* 1 if there is no symbolic link in a normalised absolute path, as far as it exists; else, or in
  * doubt, 0. */
 int jai_is_real(const char *path);
+
+/* 1 if the cgroup that we are in belongs to the user, 0 if not or if that can not be seen. */
+int jai_owns_cgroup(uint32_t uid);
 
 /* 1 if the helper, executed by us, would have its privileges without being installed. */
 int jai_may_help(void);

@@ -32,11 +32,6 @@ while True:
         except OSError:
             pass
 """
-ASK = """
-import sys, urllib.request
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-print(opener.open(sys.argv[1], timeout=5).read().decode())
-"""
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,8 @@ class Canary:
     def state(self) -> dict[str, str]:
         """Since when it lives, and what its socket answers."""
         host = self.account.host
-        since = run(host, f"cut -d' ' -f22 /proc/{self.pid}/stat").stdout.strip()
-        code = shlex.quote(ASK)
-        answer = run(host, f"/usr/bin/python3 -I -c {code} {self.url} 2>&1 | tail -1").stdout.strip()
+        line = f"cut -d' ' -f22 /proc/{self.pid}/stat; curl -q -s --noproxy '*' --max-time 5 {self.url}"
+        since, _, answer = run(host, line).stdout.partition("\n")
         return {"type": "process", "alive since": since or "dead", "answer": answer}
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 from conformance import abilities, canary, manifest, wall
 from conformance.accounts import Account, must, run
 from conformance.homes import Home, read
-from conformance.jails import Jail
+from conformance.jails import MODES, Jail
 from conformance.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 WATCHED = "/srv/watched"
+MADE_TO_BE_WRECKED = "/etc/jai-guest"  # only conformance/guests/image.py makes it
 CANARY_PLACES = ("/tmp/canary", "/var/tmp/canary", "/dev/shm/canary")
 numbers = itertools.count(1)
 
@@ -58,6 +59,7 @@ class Outside:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add where jai is."""
     parser.addoption("--jai", metavar="PATH", help="the jai command to judge (default: $JAI, or jai on PATH)")
+    parser.addoption("--mode", choices=MODES, help="only the scenarios of this mode")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,6 +78,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("account", ["ada", "root"], indirect=True)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let -k select by the promise, too."""
+    item.extra_keyword_matches.update(mark.args[0] for mark in item.iter_markers("clause"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the other modes' scenarios where one mode was asked for."""
+    wanted = config.getoption("--mode")
+    if wanted:
+        others = [item for item in items if _mode_of(item) not in ("", wanted)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def _mode_of(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("mode", "")) if callspec else ""
+
+
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Say in people's words what has changed between two manifests."""
     if op == "==" and isinstance(left, Manifest) and isinstance(right, Manifest):
@@ -87,8 +108,8 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 @pytest.fixture(scope="session", autouse=True)
 def _behind_the_wall(request: pytest.FixtureRequest) -> None:
     """Refuse to run a wrecker on this machine unless the second wall stands."""
-    if request.config.getoption("--hosts"):
-        return  # a guest, made to be wrecked
+    if request.config.getoption("--hosts") or os.path.exists(MADE_TO_BE_WRECKED):
+        return
     for place in wall.PROVEN:
         if "JAI_WALL" not in os.environ or wall.try_to_write(place) != "EROFS":
             pytest.exit(
@@ -148,13 +169,12 @@ def home(account: Account, jai: str) -> Home:
     """
     host = account.host
     made = Home(account, account.home, WATCHED)
-    for path in (WATCHED, *CANARY_PLACES):
-        host.run("rm -rf %s", path)
-        owner = f"-o {account.name} -g {account.name}" if account.become else ""
-        must(run(host, f"install -d -m 755 {owner} {path}"))
+    places = shlex.join([WATCHED, *CANARY_PLACES])
+    owner = f"-o {account.name} -g {account.name}" if account.become else ""
+    must(run(host, f"rm -rf {places} && install -d -m 755 {owner} {places}"))
     made.fill()
-    for path in CANARY_PLACES:
-        must(account.sh(f"echo canary > {path}/file; chmod 666 {path}/file"))
+    files = " ".join(f"{path}/file" for path in CANARY_PLACES)
+    must(account.sh(f"for file in {files}; do echo canary > $file; chmod 666 $file; done"))
     must(account.run([jai, "--init"]))
     return made
 

@@ -1,6 +1,6 @@
-"""Fill the current directory with what a user's home, or the watched tree outside of it, is like.
+"""Fill the current directory with what a user's home is like, and another with what is watched outside of it.
 
-It runs by itself as the account whose tree it is: standard library only.
+It runs by itself as the account whose trees they are: standard library only.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def age() -> None:
     os.utime(".", ns=(1_500_000_000_000_000_001, 1_500_000_000_000_000_001))
 
 
-if sys.argv[1] == "home":
-    home(json.loads(sys.argv[2]))
-else:
-    watched()
+home(json.loads(sys.argv[1]))
+age()
+os.chdir(sys.argv[2])
+watched()
 age()

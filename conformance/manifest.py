@@ -7,6 +7,7 @@ so that it can be copied to a guest and run there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import hashlib
 import json
@@ -64,10 +65,10 @@ def read(tree: str, without: Iterable[str] = ()) -> Manifest:
     """
     if not os.path.lexists(tree):
         return Manifest()
-    _raise_descriptor_limit()
     left_out = frozenset(without)
     twins: dict[tuple[int, int], str] = {}
-    return Manifest(_entries(tree, left_out, twins))
+    with _deep_trees():
+        return Manifest(_entries(tree, left_out, twins))
 
 
 def diff(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> list[str]:
@@ -98,11 +99,17 @@ def _change(path: str, key: str, old: Entry, new: Entry) -> str:
     return f"changed {word}: {shown(path)} (from {old.get(key)!r} to {new.get(key)!r})"
 
 
-def _raise_descriptor_limit() -> None:
-    """Let the walk hold one descriptor for each level of a deep tree."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+@contextlib.contextmanager
+def _deep_trees() -> Iterator[None]:
+    """Let the walk hold one descriptor and one frame for each level of a deep tree."""
+    limits, depth = resource.getrlimit(resource.RLIMIT_NOFILE), sys.getrecursionlimit()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    sys.setrecursionlimit(max(depth, 20_000))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        sys.setrecursionlimit(depth)
 
 
 def _entries(

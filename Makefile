@@ -6,16 +6,15 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 # What was typed reaches the shell through the environment, so that no quote in it can hurt.
 typed = $(filter command,$(origin $(1)))
-ifneq ($(call typed,CMD),)
-export JAI_CMD := $(value CMD)
-endif
-ifneq ($(call typed,K),)
-export JAI_K := $(value K)
-endif
-unexport CMD K
-only = $(if $(call typed,K),-- -k "$$JAI_K")
+asked = CMD K KERNEL HOME_FS MODE GUEST
+$(foreach name,$(asked),$(if $(call typed,$(name)),$(eval export ASKED_$(name) := $$(value $(name)))))
+unexport $(asked)
+option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
+only = $(call option,K,-k) $(call option,MODE,--mode)
+guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs)
 
-.PHONY: help run test check conformance bench fmt man clean ready-run ready-check ready-test
+.PHONY: help run test check conformance guest bench fmt man clean \
+	ready-run ready-check ready-test ready-guests
 
 help:
 	@echo "make run               run a wrecking agent in jails on a scratch home, and show what is left"
@@ -23,12 +22,15 @@ help:
 	@echo "make test              all tests; K=EXPRESSION selects some, as with pytest -k"
 	@echo "make check             only the linters"
 	@echo "make conformance       only the scenarios: what an agent does, and what must be left"
+	@echo "make conformance KERNEL=6.12 HOME_FS=btrfs MODE=strict K=D01"
+	@echo "                       some of them in a guest: another kernel, another file system of the homes"
+	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make bench             start-up times beside other sandboxes"
 	@echo "make fmt               format Python and C"
 	@echo "make man               bring the lists of options in the manual pages up to date"
 	@echo "make clean             remove everything that was made here"
 
-ready-run ready-check ready-test:
+ready-run ready-check ready-test ready-guests:
 	@.ci/prepare $(@:ready-%=%)
 
 # The wrecker runs behind a second wall: whatever a broken jail lets through meets read-only file
@@ -36,20 +38,28 @@ ready-run ready-check ready-test:
 run: ready-run
 ifneq ($(call typed,CMD),)
 	@env -u MAKEFLAGS -u MAKEOVERRIDES -u MFLAGS -u MAKELEVEL \
-		-u PYTHONDONTWRITEBYTECODE -u JAI_CMD \
-		$(BIN)/jai sh -c "$$JAI_CMD"
+		-u PYTHONDONTWRITEBYTECODE -u ASKED_CMD \
+		$(BIN)/jai sh -c "$$ASKED_CMD"
 else
 	@$(BIN)/python -m conformance.wall -- .ci/inside $(BIN)/python -m conformance.demo
 endif
 
 test: ready-test
-	@.ci/test tests conformance $(only)
+	@.ci/test tests conformance -- $(only)
 
 check: ready-check
 	@$(BIN)/pytest -p no:cacheprovider -q tests/test_lints.py
 
+ifeq ($(if $(strip $(guests)),$(GUEST),local),local)
 conformance: ready-test
-	@.ci/test conformance $(only)
+	@.ci/test conformance -- $(only)
+else
+conformance: ready-guests
+	@$(BIN)/python -m conformance.guests.run scenarios $(guests) $(only)
+endif
+
+guest: ready-guests
+	@$(BIN)/python -m conformance.guests.run shell $(guests)
 
 bench: ready-test
 	@$(BIN)/python -m conformance.wall -- .ci/inside $(BIN)/pytest -p no:cacheprovider -q bench

@@ -31,6 +31,12 @@ ABILITIES = {
     "btrfs home": '[ "$(id -u)" = 0 ] && [ "$(stat -f -c %T /home)" = btrfs ] && command -v btrfs',
 }
 
+_GUEST = {
+    "cargo": "no toolchain in the guest's small system",
+    "npm": "no toolchain in the guest's small system",
+    "btrfs home": "only in guests with homes on btrfs",
+}
+
 # kind of machine (JAI_MACHINE): {ability that is not available there: why}
 NOT_AVAILABLE = {
     "": {
@@ -45,6 +51,10 @@ NOT_AVAILABLE = {
         "strict mode": "its helper is installed by root: jai --setup",
     },
     "btrfs": {"cargo": "toolchains that lie in a home are hidden by the wall"},
+    "guest-ext4": _GUEST,
+    "guest-xfs": _GUEST,
+    "guest-tmpfs": _GUEST,
+    "guest-btrfs": {name: why for name, why in _GUEST.items() if name != "btrfs home"},
 }
 
 

@@ -1,0 +1,272 @@
+"""`make conformance`: sends the scenarios to guests, and judges what comes back.
+
+`python -m conformance.guests.run scenarios [--kernel NAME] [--home-fs NAME] [--mode MODE] [-k EXPRESSION]`
+runs some of them, `python -m conformance.guests.run shell` opens a shell in a guest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import io
+import json
+import shlex
+import signal
+import sys
+import tarfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.guests import cache, image, kernels, machine
+from conformance.guests.table import HOMES, KERNELS
+from conformance.jails import MODES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+THERE = "/opt/conformance"
+UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
+AT_ONCE = 2
+# What is about this checkout, not about a machine.
+NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
+NOTHING_SELECTED = 5  # as pytest says it
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the guests are put together from."""
+
+    userland: Path
+    boots: dict[str, kernels.Boot]
+    jai: Path
+
+
+@dataclass
+class Round:
+    """One guest, with what has been seen in it."""
+
+    kernel: str
+    home_fs: str
+    version: str = ""
+    total: int = 0
+    began: float = 0
+    ended: bool = False
+    running: str = ""
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: str = ""
+
+    @property
+    def name(self) -> str:
+        """The guest's name in the report."""
+        return f"{self.kernel}/{self.home_fs}"
+
+    @property
+    def failed(self) -> list[str]:
+        """The scenarios that failed."""
+        return [name for name, seen in self.found.items() if seen["outcome"] == "failed"]
+
+    def hear(self, told: dict[str, Any]) -> None:
+        """Take in one line of what the guest tells."""
+        self.total = told.get("total", self.total)
+        self.running = told.get("begins", self.running)
+        self.ended = self.ended or "end" in told
+        if "scenario" in told:
+            seen = self.found.setdefault(told["scenario"], {"outcome": "passed", "seconds": 0.0, "said": ""})
+            seen["seconds"] += told["seconds"]
+            if told["outcome"] != "passed":
+                seen["outcome"] = told["outcome"] if seen["outcome"] != "failed" else "failed"
+                seen["said"] += told["said"]
+            if told["when"] == "teardown":
+                self.running = ""
+
+    def close(self, console: str) -> None:
+        """Judge what only an outsider sees: whether it came to its end, and what its kernel complained of."""
+        if not self.ended and not self.broken:
+            self.broken = f"the guest was lost in {self.running or 'its preparation'}: {console[-2000:]}"
+        if self.running:
+            self.found[self.running] = {"outcome": "failed", "seconds": 0.0, "said": "the guest was lost\n"}
+        for scenario, lines in machine.complaints(console).items():
+            seen = self.found.setdefault(scenario or "between the scenarios", {"seconds": 0.0, "said": ""})
+            seen["outcome"] = "failed"
+            seen["said"] += "\n".join(["the kernel complained:", *lines[:20], ""])
+
+
+def payload(jai: Path) -> bytes:
+    """The scenarios and jai, a wheel or what has become of it, as a tar archive."""
+    files = {jai: f"wheels/{jai.name}" if jai.suffix == ".whl" else jai.name}
+    files[CHECKOUT / "pyproject.toml"] = "pyproject.toml"
+    for path in (CHECKOUT / "conformance").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            files[path] = str(path.relative_to(CHECKOUT))
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path, name in files.items():
+            archive.add(path, name, filter=_as_root)
+    return out.getvalue()
+
+
+def installed(boot: kernels.Boot, userland: Path) -> Path:
+    """What `pip install` has made of the wheel in a guest; it takes too long to do that in each."""
+    wheel = max(
+        (CHECKOUT / "build/wheelhouse").glob("jai_sandbox-*.whl"), key=lambda path: path.stat().st_mtime
+    )
+    install = (image.INSIDE / "install").read_text()
+    made_from = cache.key(hashlib.sha256(wheel.read_bytes()).hexdigest(), install, userland.name)
+
+    async def make(folder: Path) -> None:
+        async with machine.guest("install", boot, userland) as there:
+            line = f"{UNPACK} && sh {THERE}/conformance/guests/inside/install >&2 && tar -C / -c opt/jai"
+            async with there.start(line) as process:
+                (folder / "jai.tar").write_bytes((await process.communicate(payload(wheel)))[0])
+            if process.returncode:
+                message = f"jai can not be installed in a guest (status {process.returncode})"
+                raise machine.MachineError(message)
+
+    return cache.kept("jai", made_from, lambda folder: asyncio.run(make(folder))) / "jai.tar"
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+async def judge(its: Round, parts: Parts, options: Sequence[str]) -> None:
+    """Start the guest, run the scenarios in it, and take in what it tells."""
+    its.began = time.monotonic()
+    boot = parts.boots[its.kernel]
+    its.version = boot.version
+    try:
+        async with machine.guest(its.name, boot, parts.userland) as there:
+            say(f"[{its.name}] Linux {boot.version} is up after {time.monotonic() - its.began:.1f} s")
+            await _listen(its, there, parts.jai, options)
+            its.close(there.console())
+    except machine.MachineError as error:
+        its.broken = str(error)
+    took = time.monotonic() - its.began
+    how = ", BROKEN" if its.broken else ""
+    say(f"[{its.name}] {len(its.found)} scenarios, {len(its.failed)} failed, {took:.0f} s{how}")
+
+
+async def _listen(its: Round, there: machine.Machine, jai: Path, options: Sequence[str]) -> None:
+    words = ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs, *options]
+    async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(payload(jai))
+        process.stdin.close()
+        async for line in process.stdout:
+            told = json.loads(line)
+            its.hear(told)
+            if told.get("when") == "teardown" or told.get("outcome") == "failed":
+                _progress(its, told["scenario"], told)
+
+
+def _progress(its: Round, scenario: str, told: dict[str, Any]) -> None:
+    outcome = its.found[scenario]["outcome"]
+    if told["when"] == "teardown":
+        seconds = its.found[scenario]["seconds"]
+        short = scenario.removeprefix("conformance/")
+        say(f"[{its.name}] {len(its.found)} of {its.total}: {outcome} {short} ({seconds:.1f} s)")
+
+
+def prepare(rounds: list[Round]) -> Parts:
+    """Make what the guests need, or find it in the cache."""
+    userland = image.userland()
+    boots = {its.kernel: kernels.fetch(its.kernel, userland / "busybox") for its in rounds}
+    return Parts(userland, boots, installed(next(iter(boots.values())), userland))
+
+
+async def run(rounds: list[Round], parts: Parts, options: Sequence[str]) -> None:
+    """Judge in all guests, a few at a time."""
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def when_free(its: Round) -> None:
+        async with free:
+            await judge(its, parts, options)
+
+    loop, main_task = asyncio.get_running_loop(), asyncio.current_task()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, main_task.cancel)  # type: ignore[union-attr]
+    await asyncio.gather(*(when_free(its) for its in rounds))
+
+
+def report(rounds: list[Round]) -> int:
+    """Say what failed, and give the exit status."""
+    for its in rounds:
+        if its.broken:
+            say(f"\n--- {its.name}: {its.broken}")
+        for scenario in its.failed:
+            say(f"\n--- {its.name}: {scenario}\n{its.found[scenario]['said']}")
+    seen = [entry["outcome"] for its in rounds for entry in its.found.values()]
+    counts = {outcome: seen.count(outcome) for outcome in ("passed", "failed", "skipped")}
+    broken = sum(1 for its in rounds if its.broken)
+    say(f"\n{len(rounds)} guests: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+    if counts["failed"] or broken:
+        return 1
+    return 0 if seen else NOTHING_SELECTED
+
+
+async def shell(its: Round, parts: Parts) -> int:
+    """Open a shell in a guest, as a user who has jai; the guest ends with it."""
+    async with machine.guest(its.name, parts.boots[its.kernel], parts.userland) as there:
+        line = f"{UNPACK} && exec sh {THERE}/conformance/guests/inside/ready {its.home_fs} >&2"
+        async with there.start(line) as process:
+            await process.communicate(payload(parts.jai))
+        say(f"You are ada in a guest with Linux {parts.boots[its.kernel].version}, homes on {its.home_fs}.")
+        say("jai is installed, sudo works, nothing here can be lost. To leave and end the guest: exit")
+        terminal = await asyncio.create_subprocess_exec(
+            there.ssh[0],
+            "-t",
+            *there.ssh[1:],
+            "mkdir -p ~ada/project; chown ada: ~ada/project; exec su - ada",
+        )
+        return await terminal.wait()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make conformance", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("scenarios", "shell"))
+    parser.add_argument("pytest", nargs="*", metavar="OPTION", help="more options for pytest, after --")
+    parser.add_argument("--guest", choices=("qemu",), help="where; there is only one kind yet")
+    parser.add_argument("--kernel", choices=[*KERNELS, "all"], default="6.12", help="which kernel; 6.12")
+    parser.add_argument("--home-fs", choices=[*HOMES, "all"], default="ext4", help="what homes are on; ext4")
+    parser.add_argument("--mode", choices=MODES, help="only the scenarios of this mode")
+    parser.add_argument("-k", metavar="EXPRESSION", help="only these scenarios, as with pytest -k")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what was asked for: 0 if all is well."""
+    asked = _parse(arguments)
+    names = list(KERNELS) if asked.kernel == "all" else [asked.kernel]
+    homes = list(HOMES) if asked.home_fs == "all" else [asked.home_fs]
+    rounds = [Round(kernel, home_fs) for kernel in names for home_fs in homes]
+    options = [f"--ignore=conformance/{name}" for name in NOT_IN_GUESTS]
+    options += [f"--mode={asked.mode}"] if asked.mode else []
+    options += [*(["-k", asked.k] if asked.k else []), *asked.pytest, "conformance"]
+    try:
+        parts = prepare(rounds)
+        if asked.what == "shell":
+            return asyncio.run(shell(rounds[0], parts))
+        asyncio.run(run(rounds, parts, options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say("\ninterrupted")
+        return 130
+    except machine.MachineError as error:
+        say(str(error))
+        return 1
+    return report(rounds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The parts around the guests: what is kept, and how a guest's tale is judged."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance.guests import cache, machine
+from conformance.guests.run import Round
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BOOTING = "[    1.5] WARNING: CPU: 0 PID: 1 at mm/slab.c\n"
+CONSOLE = """\
+[    9.1] jai-scenario: test_a
+[    9.2] overlayfs: upper fs does not support tmpfile.
+[    9.3] jai-scenario: test_b
+[    9.4] BUG: kernel NULL pointer dereference, address: 0
+[    9.5] jai-scenario:
+[    9.6] EXT4-fs error (device vdc): ext4_lookup: deleted inode referenced
+"""
+PASSED: list[dict[str, Any]] = [
+    {"total": 1},
+    {"begins": "test_b"},
+    *({"scenario": "test_b", "when": when, "outcome": "passed", "seconds": 1, "said": ""} for when in "123"),
+    {"scenario": "test_b", "when": "teardown", "outcome": "passed", "seconds": 1, "said": ""},
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAI_CACHE", str(tmp_path / "cache"))
+
+
+def writes(text: str) -> Callable[[Path], None]:
+    """A maker that writes a file."""
+
+    def make(folder: Path) -> None:
+        (folder / "file").write_text(text)
+
+    return make
+
+
+def fails(folder: Path) -> None:
+    """A maker that leaves half of its work."""
+    (folder / "half").touch()
+    raise subprocess.CalledProcessError(1, "apt")
+
+
+def test_what_is_made_is_kept_until_it_is_made_of_something_else() -> None:
+    """The second call makes nothing; another origin replaces what was there."""
+    assert (cache.kept("x", "1", writes("one")) / "file").read_text() == "one"
+    assert (cache.kept("x", "1", writes("two")) / "file").read_text() == "one"
+    assert (cache.kept("x", "2", writes("two")) / "file").read_text() == "two"
+    assert [path.name for path in cache.place().glob("x@*")] == ["x@2"]
+
+
+def test_what_is_too_old_serves_on_where_it_can_not_be_renewed() -> None:
+    """Offline, an old kernel is better than none; without one it is an error, and nothing is left."""
+    made = cache.kept("x", "1", writes("one"))
+
+    assert cache.kept("x", "1", fails, days=1e-9) == made
+    with pytest.raises(subprocess.CalledProcessError):
+        cache.kept("y", "1", fails)
+    assert list(cache.place().glob("*y*/*")) == []
+
+
+def test_a_complaint_of_the_kernel_belongs_to_a_scenario() -> None:
+    """What is between two marks belongs to the first; harmless lines to nobody."""
+    found = machine.complaints(BOOTING + CONSOLE)
+
+    assert {name: len(lines) for name, lines in found.items()} == {"": 2, "test_b": 1}
+
+
+@pytest.mark.parametrize(("end", "console", "failed", "broken"), [
+    pytest.param([{"end": 0}], "", [], False, id="well"),
+    pytest.param([{"end": 0}], CONSOLE, ["test_b", "between the scenarios"], False, id="a sick kernel"),
+    pytest.param([], "", [], True, id="lost after the last"),
+    pytest.param([{"begins": "test_c"}], "", ["test_c"], True, id="lost in a scenario"),
+])  # fmt: skip
+def test_a_guest_is_judged_by_what_it_tells_and_by_its_console(
+    end: list[dict[str, Any]], console: str, failed: list[str], *, broken: bool
+) -> None:
+    """A passed scenario stays passed only if the kernel kept quiet and the guest came to its end."""
+    its = Round("6.12", "ext4")
+    for told in [*PASSED, *end]:
+        its.hear(told)
+
+    its.close(console)
+
+    assert (its.failed, bool(its.broken)) == (failed, broken)

@@ -236,6 +236,42 @@ def test_files_made_in_the_project_are_the_user_s(jail: MakeJail, outside: Outsi
     assert seen.words == [name, name, "640", "1000000000", "README.md", "made", "src"]
 
 
+@clause("W01")
+@needs("strace")
+@in_each_mode
+def test_strace(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A program can be traced, with its children, and its calls be answered by the tracer."""
+    script = """
+        strace -f -o trace sh -c 'sleep 0; true'; grep -c ' execve(' trace
+        strace -e inject=chdir:error=EIO -o trace sh -c 'cd / || echo refused' 2>&1
+    """
+
+    seen = jail(mode).sh(script)
+    control = outside.home.account.sh(script, cwd=outside.home.project)
+
+    assert seen.stdout == control.stdout
+    assert seen.words[-1] == "refused"
+
+
+@clause("W01")
+@needs("gdb")
+@needs("gcc")
+@in_each_mode
+def test_gdb(jail: MakeJail, mode: str) -> None:
+    """A program can be started, stopped, looked at and continued in the debugger."""
+    script = """
+        set -e
+        echo 'int two(void) { return 2; } int main(void) { return two() - 2; }' > a.c; gcc -g a.c
+        gdb -batch -ex 'break two' -ex run -ex finish -ex continue ./a.out 2>&1
+    """
+
+    seen = jail(mode).sh(script)
+
+    assert "Breakpoint 1, two ()" in seen.stdout, seen.stderr
+    assert "Value returned is $1 = 2" in seen.stdout
+    assert "exited normally" in seen.stdout
+
+
 @clause("W03")
 @needs("bwrap")
 @in_the_user_s_own_modes

@@ -83,7 +83,8 @@ def dispatch(words: Sequence[str]) -> int:
 
 def read(invocation: Invocation) -> tuple[Settings, Host]:
     """Give what was asked and the machine it was asked on, as the user that is to be jailed."""
-    from jai.host import Host  # noqa: PLC0415 - not needed for --help
+    from jai.conf import read_file  # noqa: PLC0415 - not needed for --help
+    from jai.host import Host  # noqa: PLC0415
     from jai.settings import read_settings  # noqa: PLC0415
 
     if "jai_no_ctype" in sys._xoptions:  # noqa: SLF001 - the documented place of -X options
@@ -91,7 +92,7 @@ def read(invocation: Invocation) -> tuple[Settings, Host]:
     host = Host(dict(os.environ))
     if host.account.uid != os.getuid():
         become(host, keep_root=invocation.verb in ("", "plan"))
-    settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=host.read_conf)
+    settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=read_file)
     return settings, host
 
 
@@ -140,7 +141,7 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
     if only_plan:
         from jai.describe import print_plan  # noqa: PLC0415 - a cold command
 
-        return print_plan(settings, host, policy)
+        return print_plan(policy)
     if policy.create:
         for path in policy.create:
             os.makedirs(path, 0o777, exist_ok=True)
@@ -154,7 +155,7 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
         _print_lines(tell(policy))
     from jai.run import run  # noqa: PLC0415 - the C core is not needed before
 
-    return run(settings, policy, host)
+    return run(policy, host)
 
 
 def _first_run(settings: Settings, policy: Policy) -> None:

@@ -21,7 +21,6 @@ STANDARD = {
     "os",
     "sys",
     "errno",
-    "time",
     "fcntl",
     "_signal",
     "_stat",
@@ -47,7 +46,6 @@ OWN = {
     *(
         "jai.record",
         "jai.run",
-        "jai.sealed",
         "jai.settings",
         "jai.steps",
         "jai.store",

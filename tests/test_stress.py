@@ -46,9 +46,8 @@ DEADLY = 5  # seconds within which a killed jail must be dead, on a busy machine
 
 
 def storage(user: User) -> set[str]:
-    """The paths in the storage, but for what the overlay keeps for itself, and the plans that are kept."""
-    found = manifest.read(user.storage)
-    return {path for path in found if "/overlay/" not in path and not path.startswith(".plans")}
+    """The paths in the storage, but for what the overlay keeps for itself."""
+    return {path for path in manifest.read(user.storage) if "/overlay/" not in path}
 
 
 def settled(user: User) -> None:

@@ -32,10 +32,8 @@ static int is_same(const struct jai_step *step, int fd)
 {
 	struct stat stat;
 
-	if (fd < 0 || fstat(fd, &stat) < 0 || stat.st_dev != step->device ||
-	    stat.st_ino != step->inode)
-		return 0;
-	return !step->number ||
+	return fd >= 0 && fstat(fd, &stat) == 0 && stat.st_dev == step->device &&
+	       stat.st_ino == step->inode &&
 	       (uint64_t)stat.st_ctim.tv_sec * 1000000000 + (uint64_t)stat.st_ctim.tv_nsec ==
 		       step->number;
 }

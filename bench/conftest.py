@@ -23,11 +23,17 @@ Times = dict[str, list[float]]
 TABLES: list[tuple[str, Times]] = []
 
 
-def measure(
-    account: Account, title: str, commands: dict[str, list[str]], *, cwd: str, rounds: int = 50
+def measure(  # noqa: PLR0913 - what is timed, where and how often
+    account: Account,
+    title: str,
+    commands: dict[str, list[str]],
+    *,
+    cwd: str,
+    env: dict[str, dict[str, str]] | None = None,
+    rounds: int = 50,
 ) -> Times:
     """Time commands side by side as the account, and keep the times for the table."""
-    asked = json.dumps({"rounds": rounds, "cwd": cwd, "commands": commands})
+    asked = json.dumps({"rounds": rounds, "cwd": cwd, "commands": commands, "env": env or {}})
     seen = must(account.script(str(Path(__file__).with_name("measure.py")), asked, cwd=cwd))
     times: Times = json.loads(seen.stdout)
     TABLES.append((title, times))

@@ -1,7 +1,8 @@
 """Times commands as whole processes, in shuffled rounds, so that a machine's moods hit all alike.
 
 Stdlib only and self-contained: it is run by an ordinary account.  The words are a JSON object
-{"rounds": N, "cwd": DIR, "commands": {NAME: [WORD, ...]}}; the answer {NAME: [seconds, ...]} is JSON too.
+{"rounds": N, "cwd": DIR, "commands": {NAME: [WORD, ...]}, "env": {NAME: {VARIABLE: VALUE}}}; the answer
+{NAME: [seconds, ...]} is JSON too.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import sys
 import time
 
 
-def once(words: list[str]) -> float:
+def once(words: list[str], env: dict[str, str]) -> float:
     """Give the seconds from the start of a command to its end.
 
     Raises: RuntimeError if it fails: what does not work is not fast.
     """
     start = time.perf_counter()
-    pid = os.posix_spawn(words[0], words, os.environ)
+    pid = os.posix_spawn(words[0], words, {**os.environ, **env})
     _, status = os.waitpid(pid, 0)
     end = time.perf_counter()
     if status:
@@ -38,7 +39,7 @@ def main(text: str) -> None:
         names = list(commands)
         random.shuffle(names)
         for name in names:
-            seconds = once(commands[name])
+            seconds = once(commands[name], asked["env"].get(name, {}))
             if number >= 3:  # noqa: PLR2004 - the first rounds warm the caches
                 times[name].append(seconds)
     print(json.dumps(times))

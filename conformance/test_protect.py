@@ -239,6 +239,24 @@ def test_what_can_not_be_prevented_is_told(jail: MakeJail, repository: Home, mod
 
 @clause("P05")
 @needs("git")
+def test_it_is_told_too_where_the_launcher_is_not_used(jail: MakeJail, repository: Home) -> None:
+    """`python -m jai` runs the jail in its own process and says the same."""
+    same = jail("casual")
+    python = must(repository.account.sh(f"sed -n '1s/^#!//p' {same.jai}-python")).stdout.strip()
+    line = [python, "-m", "jai", "-m", "casual", "-j", same.name, "sh", "-c"]
+
+    told = same.sh("touch .git/commondir")
+    must(repository.account.sh("rm .git/commondir", cwd=repository.project))
+    again = repository.account.run([*line, "touch .git/commondir"], cwd=repository.project)
+    control = repository.account.run([*line, "true"], cwd=repository.project)
+
+    assert "commondir was made" in told.stderr
+    assert again.stderr == told.stderr
+    assert (control.stderr, control.rc) == ("", 0)
+
+
+@clause("P05")
+@needs("git")
 @in_the_user_s_own_modes
 def test_a_nested_namespace_that_renames_the_hooks_is_told(
     jail: MakeJail, repository: Home, mode: str
@@ -249,6 +267,21 @@ def test_a_nested_namespace_that_renames_the_hooks_is_told(
     assert f"{repository.project}/.git/hooks was replaced while the jail ran" in seen.stderr
     planted = repository.account.sh("test -e .git/hooks/pre-commit && ls .git", cwd=repository.project)
     assert "away" in planted.words  # control: it was
+
+
+@clause("P03")
+@in_the_user_s_own_modes
+def test_a_nested_namespace_that_moves_jai_s_own_files_is_told(jail: MakeJail, home: Home, mode: str) -> None:
+    """Who grants all of the home is told when what is covered there is replaced."""
+    code = RENAME.replace('".git"', '"."').replace('"hooks', '".jai')
+
+    quiet = jail(mode).run(["true"], "-D", "-d", home.path, cwd=home.path)
+    seen = jail(mode).run(["/usr/bin/python3", "-I", "-c", code], "-D", "-d", home.path, cwd=home.path)
+
+    assert (quiet.rc, quiet.stderr) == (0, "")
+    assert f"{home.path}/.jai was replaced while the jail ran" in seen.stderr
+    moved = home.account.sh("ls away .jai", cwd=home.path)
+    assert "default.conf" in moved.words  # control: it was
 
 
 @clause("P05")

@@ -83,8 +83,7 @@ def dispatch(words: Sequence[str]) -> int:
 
 def read(invocation: Invocation) -> tuple[Settings, Host]:
     """Give what was asked and the machine it was asked on, as the user that is to be jailed."""
-    from jai.conf import read_file  # noqa: PLC0415 - not needed for --help
-    from jai.host import Host  # noqa: PLC0415
+    from jai.host import Host  # noqa: PLC0415 - not needed for --help
     from jai.settings import read_settings  # noqa: PLC0415
 
     if "jai_no_ctype" in sys._xoptions:  # noqa: SLF001 - the documented place of -X options
@@ -92,7 +91,7 @@ def read(invocation: Invocation) -> tuple[Settings, Host]:
     host = Host(dict(os.environ))
     if host.account.uid != os.getuid():
         become(host, keep_root=invocation.verb in ("", "plan"))
-    settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=read_file)
+    settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=host.read_conf)
     return settings, host
 
 
@@ -141,7 +140,7 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
     if only_plan:
         from jai.describe import print_plan  # noqa: PLC0415 - a cold command
 
-        return print_plan(policy)
+        return print_plan(settings, host, policy)
     if policy.create:
         for path in policy.create:
             os.makedirs(path, 0o777, exist_ok=True)
@@ -155,7 +154,7 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
         _print_lines(tell(policy))
     from jai.run import run  # noqa: PLC0415 - the C core is not needed before
 
-    return run(policy, host)
+    return run(settings, policy, host)
 
 
 def _first_run(settings: Settings, policy: Policy) -> None:

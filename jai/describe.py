@@ -7,6 +7,7 @@ import sys
 from jai._core import lib
 from jai.errors import printable
 from jai.run import steps_of
+from jai.sealed import report
 from jai.steps import (
     CONTENT,
     MAKE,
@@ -27,7 +28,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jai.host import Host
     from jai.policy import Policy
+    from jai.settings import Settings
     from jai.steps import Step
 
 FLAGS = (
@@ -66,7 +69,8 @@ def _pin(step: Step) -> str:
 def _watch(step: Step) -> str:
     if step.flags & CONTENT:
         return f"watch {step.target} content, {len(step.source)} characters"
-    return f"watch {step.target} {'changed=' + str(step.number) if step.same else 'missing'}{_flags(step)}"
+    changed = f" changed={step.number}" if step.number else ""
+    return f"watch {step.target}{changed}{_flags(step) or ' missing'}"
 
 
 def _env(step: Step) -> str:
@@ -125,10 +129,12 @@ def describe(step: Step) -> str:
     return printable(WORDS[step.kind](step))
 
 
-def print_plan(policy: Policy) -> int:
-    """Print every mount and every rule."""
+def print_plan(settings: Settings, host: Host, policy: Policy) -> int:
+    """Print every mount and every rule; beside it, whether a start would have to decide that again."""
     lines = [f"{describe(step)}\n" for step in steps_of(policy)]
     sys.stdout.buffer.write("".join(lines).encode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+    sys.stderr.write(f"jai: {printable(report(settings, host, policy))}\n")
     return 0
 
 

@@ -10,16 +10,20 @@ import os
 
 from jai._core import lib
 from jai.describe import describe
-from jai.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, HostError, JaiError, StepError
+from jai.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, HostError, JaiError, StepError, printable
 from jai.host import read_bytes
+from jai.steps import CONTENT, SAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jai.host import Host
     from jai.policy import Policy
     from jai.steps import Step
 
 FLOOR = "5.12"
+MOST_TOLD = 8
 
 
 def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiError:
@@ -45,6 +49,19 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     if found is None:
         found = ("the jail can not be set up", "jai --plan prints all the steps; JAI_DEBUG=1 shows more")
     return StepError(found[0], detail=detail, hint=found[1])
+
+
+def changes(steps: Sequence[Step]) -> str:
+    """Say that these watched things are not as they were."""
+    verbs = {0: "made", SAME: "replaced", CONTENT: "changed"}
+    lines = [
+        f"jai: {printable(step.target)} was {verbs[step.flags]} while the jail ran\n"
+        for step in steps[:MOST_TOLD]
+    ]
+    if len(steps) > MOST_TOLD:
+        lines.append(f"jai: and {len(steps) - MOST_TOLD} more\n")
+    lines.append("  hint: it may run, or say what runs, outside of the jail: look at it first\n")
+    return "".join(lines)
 
 
 def _command(step: Step, number: int, answer: str) -> JaiError:

@@ -12,7 +12,7 @@ from jai.errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # st_mode's file types (inode(7)); the stat module is one import more.
 FORMAT = 0o170000
@@ -28,7 +28,7 @@ TYPES = {
 
 HELPER = "/usr/local/libexec/jai/jai-idmap"
 
-CGROUP_TOPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+MOUNTINFO = "/proc/self/mountinfo"
 MOST_LINKS = 40  # as the kernel: path_resolution(7)
 
 # statfs(2) f_type of what can not hold an overlay's upper layer: NFS, FUSE, CIFS, SMB2, 9p, AFS, Ceph,
@@ -47,6 +47,34 @@ UNFIT_FOR_UPPER = {
     0xF15F: "eCryptfs",
     0x858458F6: "ramfs",
 }
+
+
+class Environment(dict[str, str]):
+    """The variables; `used` names those whose values somebody has asked for."""
+
+    def __init__(self, variables: Mapping[str, str], used: set[str] | None = None) -> None:
+        """Take the variables; copies share what was used."""
+        super().__init__(variables)
+        self.used = set() if used is None else used
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+        """Give a value, or the default."""
+        self.used.add(name)
+        return dict.get(self, name, default)
+
+    def __getitem__(self, name: str) -> str:
+        """Give a value."""
+        self.used.add(name)
+        return dict.__getitem__(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a variable is set."""
+        self.used.add(str(name))
+        return dict.__contains__(self, name)
+
+    def copy(self) -> Environment:
+        """Give variables that can be changed."""
+        return Environment(self, self.used)
 
 
 class Found:
@@ -93,17 +121,31 @@ class Account:
 
 
 class Host:
-    """Answers questions about the machine; nothing is changed by asking."""
+    """Answers questions about the machine; nothing is changed by asking.
+
+    What was asked and found is kept, for who wants to know later whether it is still so (sealed.py): `facts`,
+    `real_paths`, the `files` that were read, or in `uncertain` why it can not be known.
+    """
 
     def __init__(self, env: Mapping[str, str]) -> None:
         """Look up who is jailed and where we stand."""
-        self.env = env
-        self.account = find_account(env)
-        self.home = env.get("HOME", "") if self.account.uid == os.getuid() else ""
+        self.facts: dict[str, str] = {}
+        self.real_paths: dict[str, str] = {}
+        self.files = ["/etc/passwd", "/etc/group"]
+        self.env = Environment(env)
+        self.account = find_account(self.env)
+        self.uncertain = "the account is not in /etc/passwd" if self.account.entry else ""
+        self.home = self.env.get("HOME") if self.account.uid == os.getuid() else ""
         self.home = os.path.normpath(self.home or self.account.home or "/")
         self.cwd = current_directory()
         self._mounts: bytes | None = None
-        self._real: dict[str, str] = {}
+
+    def read_conf(self, path: str) -> bytes | None:
+        """Read a configuration file; see `jai.conf.read_file`."""
+        from jai.conf import read_file  # noqa: PLC0415 - not needed by most cold commands
+
+        self.files.append(path)
+        return read_file(path)
 
     def user(self, name: str) -> Account | None:
         """Look a local user up, None if there is none of this name."""
@@ -112,29 +154,31 @@ class Host:
 
     def find(self, path: str) -> Found | None:
         """Say what is at a path, links followed; None where there is nothing to be seen."""
-        try:
-            return _found(os.stat(path))
-        except (OSError, ValueError):
-            return None
+        self.facts["s" + path], found = look(os.stat, path)
+        return found
 
     def find_link(self, path: str) -> Found | None:
         """Say what is at a path, the last link not followed."""
-        try:
-            return _found(os.lstat(path))
-        except (OSError, ValueError):
-            return None
+        self.facts["l" + path], found = look(os.lstat, path)
+        return found
+
+    def find_state(self, path: str) -> Found | None:
+        """Say what is at a path as `find_link` does; that it has been changed will count."""
+        self.facts["i" + path], found = look(os.lstat, path, whole=True)
+        return found
 
     def real(self, path: str) -> str:
         """Give the path without symbolic links; what does not exist stays as it is."""
-        found = self._real.get(path)
+        found = self.real_paths.get(path)
         if found is None:
             found = path if lib.jai_is_real(os.fsencode(path)) else os.path.realpath(path)
-            self._real[path] = found
+            self.real_paths[path] = found
         return found
 
     def text(self, path: str) -> str | None:
         """Give the content of a regular file, None if it can not be read."""
         found = self.find(path)
+        self.files.append(path)
         if found is None or found.type != "file" or not os.access(path, os.R_OK):
             return None
         return os.fsdecode(read_bytes(path))
@@ -142,6 +186,7 @@ class Host:
     def start_of(self, path: str) -> str:
         """Give the first 64 KiB of a regular file that a jail may have made, "" if it can not be read."""
         found = self.find(path)
+        self.files.append(path)
         if found is None or found.type != "file":
             return ""
         try:
@@ -157,6 +202,7 @@ class Host:
 
     def names(self, path: str) -> tuple[str, ...]:
         """List what is in a directory, nothing if it can not be listed."""
+        self.files.append(path)
         try:
             return tuple(sorted(os.listdir(path)))
         except OSError:
@@ -164,14 +210,20 @@ class Host:
 
     def readonly(self, path: str) -> bool:
         """Say whether the mount that holds the path is read-only."""
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        return bool(self._mount_flags(path) & os.ST_RDONLY)
 
     def noexec(self, path: str) -> bool:
         """Say whether nothing may be executed on the mount that holds the path."""
-        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+        return bool(self._mount_flags(path) & os.ST_NOEXEC)
+
+    def _mount_flags(self, path: str) -> int:
+        flags = os.statvfs(path).f_flag & (os.ST_RDONLY | os.ST_NOEXEC)
+        self.facts["o" + path] = str(flags)
+        return flags
 
     def links_on(self, path: str) -> tuple[str, ...]:
         """List the symbolic links that are followed on the way to a path, in order."""
+        self.uncertain = f"there is a link on the way to {path}"
         found: list[str] = []
         while len(found) < MOST_LINKS and (link := _first_link(path)):
             found.append(link)
@@ -181,9 +233,11 @@ class Host:
 
     def unfit_for_upper(self, path: str) -> str:
         """Name the file system that holds path if no overlay can keep its changes there, else ""."""
-        while not os.path.exists(path):
+        while self.find(path) is None and path != "/":
             path = os.path.dirname(path)
-        return UNFIT_FOR_UPPER.get(lib.jai_fstype(os.fsencode(path)), "")
+        kind = lib.jai_fstype(os.fsencode(path))
+        self.facts["t" + path] = str(kind)
+        return UNFIT_FOR_UPPER.get(kind, "")
 
     def mounts_below(self, path: str) -> tuple[str, ...]:
         """List the mount points strictly below a directory.  Source: proc(5), mountinfo, field 5."""
@@ -195,7 +249,8 @@ class Host:
 
     def _mountinfo(self) -> bytes:
         if self._mounts is None:
-            self._mounts = read_bytes("/proc/self/mountinfo")
+            self._mounts = read_bytes(MOUNTINFO)
+            self.facts["c" + MOUNTINFO] = f"{lib.jai_hash(self._mounts, len(self._mounts)):016x}"
         return self._mounts
 
     def other_views(self, directory: str) -> tuple[str, ...]:
@@ -224,13 +279,10 @@ class Host:
         return tuple(sorted(found - {directory}))
 
     def owns_cgroup(self) -> bool:
-        """Say whether the user may write to the cgroup that we are in.  Source: cgroups(7)."""
-        for line in read_bytes("/proc/self/cgroup").splitlines():
-            if line.startswith(b"0::"):
-                path = os.fsdecode(line[3:])
-                places = (self.find(f"{top}{path}") for top in CGROUP_TOPS)
-                return any(place and place.owner == self.account.uid for place in places)
-        return False
+        """Say whether the user may write to the cgroup that we are in."""
+        owns = lib.jai_owns_cgroup(self.account.uid)
+        self.facts["g"] = str(owns)
+        return bool(owns)
 
     def terminal(self) -> str:
         """Give the path of the terminal on the standard descriptors, "" without one."""
@@ -270,10 +322,10 @@ class Host:
 
     def helper(self) -> str:
         """Give the privileged helper: the installed one, for root else the package's own, "" without one."""
-        if os.path.exists(HELPER):
+        if self.find(HELPER):
             return HELPER
         own = f"{os.path.dirname(__file__)}/helper/jai-idmap"
-        return own if lib.jai_may_help() and os.path.exists(own) else ""
+        return own if lib.jai_may_help() and self.find(own) else ""
 
     def landlock(self) -> int:
         """Give the kernel's Landlock ABI, 0 without Landlock."""
@@ -289,9 +341,38 @@ def _first_link(path: str) -> str:
     return ""
 
 
-def _found(stat: os.stat_result) -> Found:
+def look(ask: Callable[[str], os.stat_result], path: str, *, whole: bool = False) -> tuple[str, Found | None]:
+    """Give what there is at a path as a fact and as a value, None where nothing can be seen."""
+    try:
+        stat = ask(path)
+    except OSError as error:
+        return f"-{error.errno}", None
+    except ValueError:
+        return "-0", None
     kind = TYPES.get(stat.st_mode & FORMAT, "file")
-    return Found(kind, stat.st_uid, stat.st_mode & 0o7777, stat.st_dev, stat.st_ino, stat.st_ctime_ns)
+    mode = stat.st_mode & 0o7777
+    found = Found(kind, stat.st_uid, mode, stat.st_dev, stat.st_ino, stat.st_ctime_ns)
+    return _said(stat, whole=whole), found
+
+
+def look_at_file(path: str) -> tuple[str, int]:
+    """Give what a file is now as a fact, and when it was last changed, in nanoseconds."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        return f"-{error.errno}", 0
+    stat = os.fstat(fd)
+    os.close(fd)
+    return _said(stat, whole=True), max(stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _said(stat: os.stat_result, *, whole: bool) -> str:
+    text = f"{stat.st_dev} {stat.st_ino} {stat.st_mode:o} {stat.st_uid}"
+    if not whole:
+        return text
+    times = [divmod(time, 10**9) for time in (stat.st_mtime_ns, stat.st_ctime_ns)]
+    parts = [f"{seconds}.{rest:09d}" for seconds, rest in times]
+    return f"{text} {stat.st_size} {' '.join(parts)}"
 
 
 def read_bytes(path: str) -> bytes:

@@ -9,13 +9,14 @@ import os
 
 from jai.errors import EXIT_NOT_FOUND, HostError, JaiError, RefusedError, UsageError
 from jai.grants import DEV, PROC, SYS, Granted, find_grants, is_below, refuse_own_inside, said
-from jai.protect import Protected, find_protected
+from jai.protect import Protected, can_be_written, find_protected
 from jai.record import Record
 from jai.settings import apply_environment
 from jai.store import Layout, layout, local_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from jai.host import Account, Found, Host
@@ -198,7 +199,7 @@ def _tree(settings: Settings, host: Host, view: View, own: tuple[str, ...]) -> d
     return {
         "masks": masks,
         "hidden": hidden,
-        "protected": protected,
+        "protected": (*protected, *_watched_covers(host, view, covers)),
         "pinned": _pinned(view.grants, [*covers, *held]),
         "private_tmp": view.tmp,
         "skeletons": _skeletons(host, view) if settings.mode == "strict" else (),
@@ -385,10 +386,21 @@ def _mounts_below(settings: Settings, host: Host, home: str) -> tuple[str, ...]:
     return tuple(path for path in shown if not any(path != top and is_below(path, top) for top in shown))
 
 
+def _watched_covers(host: Host, view: View, covers: list[str]) -> Iterator[Protected]:
+    """Give what is covered in a grant, so that it is told if it is moved away.
+
+    Its change time is no matter: jai itself makes files in its storage.
+    """
+    for path in covers:
+        found = host.find_link(path)
+        if found and can_be_written(path, view.grants):
+            yield Protected(path, found.same, 0, pinned=False)
+
+
 def _pinned(grants: tuple[Granted, ...], inside: list[str]) -> tuple[str, ...]:
     """Give the directories between a writable grant and what is mounted below it.
 
-    A mount point itself can not be renamed from inside, but a folder above it can, and the next run
+    A mount point itself can not be renamed where it is one, but a folder above it can, and the next run
     would find what was covered under another name.  Bound onto itself such a folder is a mount point too.
     """
     tops = {grant.path for grant in grants if not grant.readonly}

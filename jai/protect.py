@@ -74,9 +74,10 @@ def find_protected(settings: Settings, host: Host, grants: tuple[Granted, ...]) 
             rewritten.update(f"{module}/config" for module in repository.modules)
     found: dict[str, Protected] = {}
     for path in wanted:
-        for place in _places(host, path):
-            if _can_be_written(place, grants):
-                found[place] = _protected(host, place, rewritten=path in rewritten)
+        place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
+        for each in _protected(host, place, rewritten=path in rewritten):
+            if can_be_written(each.path, grants) and len(os.fsencode(each.path)) <= PATH_LIMIT:
+                found[each.path] = each
     if len(found) > MOST:
         message = (
             f"{len(found)} files of git in the granted directories need protection, at most {MOST} get it"
@@ -86,26 +87,24 @@ def find_protected(settings: Settings, host: Host, grants: tuple[Granted, ...]) 
     return tuple(found[path] for path in sorted(found))
 
 
-def _places(host: Host, path: str) -> tuple[str, ...]:
-    """Give where the thing at a path is, and if that is a link, also what it leads to."""
-    place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
-    return (place, host.real(place)) if len(os.fsencode(place)) <= PATH_LIMIT else ()
-
-
-def _can_be_written(path: str, grants: tuple[Granted, ...]) -> bool:
+def can_be_written(path: str, grants: tuple[Granted, ...]) -> bool:
     """Say whether a path lies in a writable grant; who grants the thing itself does so on purpose."""
     holders = [grant for grant in grants if is_below(path, grant.path)]
     return bool(holders) and not holders[-1].readonly and holders[-1].path != path
 
 
-def _protected(host: Host, place: str, *, rewritten: bool) -> Protected:
-    found = host.find_link(place)
+def _protected(host: Host, place: str, *, rewritten: bool) -> Iterator[Protected]:
+    """Give what is at a place, and if that is a link, on which nothing can be mounted, what it leads to."""
+    found = host.find_state(place)
     if found is None:
-        return Protected(place, None, 0, pinned=False)
-    if rewritten and found.type == "file":
-        return Protected(place, None, 0, pinned=False, content=host.start_of(place))
-    # Nothing can be mounted on a link.
-    return Protected(place, found.same, found.changed, pinned=found.type in ("directory", "file"))
+        yield Protected(place, None, 0, pinned=False)
+    elif rewritten and found.type == "file":
+        yield Protected(place, None, 0, pinned=False, content=host.start_of(place))
+    else:
+        mountable = found.type in ("directory", "file")
+        yield Protected(place, found.same, found.changed, pinned=mountable)
+        if found.type == "link" and host.real(place) != place:
+            yield from _protected(host, host.real(place), rewritten=False)
 
 
 def _repositories(host: Host, tops: Iterable[str]) -> Iterator[Repository]:

@@ -11,6 +11,7 @@ from jai.errors import JaiError
 from jai.host import read_bytes
 from jai.plan import plan
 from jai.record import Record
+from jai.sealed import seal
 from jai.steps import encode
 from jai.store import prepare
 
@@ -22,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jai.host import Host
     from jai.policy import Policy
+    from jai.settings import Settings
     from jai.steps import Step
 
 
@@ -59,7 +61,7 @@ class Ending(Record):
     value: int
 
 
-def run(policy: Policy, host: Host) -> int:
+def run(settings: Settings, policy: Policy, host: Host) -> int:
     """Run the command in its jail; give its exit status, or die of its signal.
 
     Raises: JaiError where a step failed.
@@ -74,16 +76,30 @@ def run(policy: Policy, host: Host) -> int:
         os.environ["JAI_ATTEMPTS"] = str(attempts + 1)
     prepare(policy)
     image = encode(steps)
+    if not failed:
+        seal(settings, host, policy, image)
     _restore_signals()
     _hand_over(image)
     result = ffi.new("struct jai_result *")
     lib.jai_run(image, len(image), result)
     ending = Ending(result.outcome, result.step, result.value)
+    if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED):
+        _tell_changes(image, steps)
     if ending.outcome == lib.JAI_SIGNALED:
         lib.jai_die(ending.value)
     elif ending.outcome != lib.JAI_EXITED:
         raise _complaint(ending, steps, policy, host)
     return ending.value
+
+
+def _tell_changes(image: bytes, steps: list[Step]) -> None:
+    """Say what the jail changed of what may run later, as the launcher would."""
+    changed = ffi.new("int32_t[]", len(steps))
+    count = lib.jai_changed(image, len(image), changed, len(steps))
+    if count:
+        from jai.explain import changes  # noqa: PLC0415 - only when something was changed
+
+        os.write(2, changes([steps[changed[at]] for at in range(count)]).encode("utf-8", "backslashreplace"))
 
 
 def _hand_over(image: bytes) -> None:

@@ -117,7 +117,7 @@ class Settings(Record):
 
 
 def read_settings(
-    invocation: Invocation, *, env: Mapping[str, str], cwd: str, home: str, reader: Reader
+    invocation: Invocation, *, env: dict[str, str], cwd: str, home: str, reader: Reader
 ) -> Settings:
     """Say what was asked for by the configuration files and the command line together.
 
@@ -125,7 +125,7 @@ def read_settings(
     """
     home = absolute(home, "/", "/")
     config_dir = configuration_directory(env, home)
-    source = Source(CONF_FILE, config_dir, home, {**env, "PWD": cwd, "HOME": home}, reader)
+    source = Source(CONF_FILE, config_dir, home, _variables(env, PWD=cwd, HOME=home), reader)
     conf = _conf_layer(invocation, cwd, source)
     asked = (*conf, *invocation.assignments)
     _check(asked)
@@ -155,6 +155,12 @@ def read_settings(
         command=invocation.command,
         **_merged(merged, cwd, home),
     )
+
+
+def _variables(env: dict[str, str], **ours: str) -> dict[str, str]:
+    found = env.copy()
+    found.update(ours)
+    return found
 
 
 def _merged(assignments: tuple[Assignment, ...], cwd: str, home: str) -> dict[str, Any]:

@@ -96,6 +96,8 @@ class FakeHost:
             return Found("link", UID, 0o777, 64, 1)
         return self.things.get(path)
 
+    find_state = find_link
+
     def real(self, path: str) -> str:
         """Follow the links of the table, which may stand for any part of a path."""
         for _ in range(8):

@@ -25,7 +25,7 @@ ROUNDS = 200_000
 # between clone and exec: nothing that allocates, locks or uses stdio.
 SAFE = """
     _GLOBAL_OFFSET_TABLE_ __errno_location __stack_chk_fail _exit chdir close dup2 dup3 execve
-    fchdir fchmod fchmodat fcntl fstat fstatat futimens getrlimit ioctl jai_landlock kill lstat
+    fchdir fchmod fchmodat fcntl fstat fstatat futimens getrlimit getuid ioctl jai_landlock kill lstat
     memcpy memset mkdirat mknodat open openat pipe2 poll prctl pread pwrite read recvmsg sendmsg
     setns setpgid setrlimit setsid sigaction sigaddset sigemptyset signalfd sigprocmask socket
     socketpair strcat strchr strchrnul strcmp strcpy strlen strncmp strrchr symlinkat syncfs syscall

@@ -21,6 +21,7 @@ STANDARD = {
     "os",
     "sys",
     "errno",
+    "time",
     "fcntl",
     "_signal",
     "_stat",
@@ -46,6 +47,7 @@ OWN = {
     *(
         "jai.record",
         "jai.run",
+        "jai.sealed",
         "jai.settings",
         "jai.steps",
         "jai.store",

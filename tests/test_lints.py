@@ -25,7 +25,7 @@ MADE = {".git", ".venv", "build", "dist"} | CACHES
 # The modules directly in jai/ are imported before every command, so they import next to nothing.
 # These are not: they are imported only when something has to be explained.
 COLD = {"explain", "suggest", "verbs"}
-LEAN = {"__future__", "os", "sys", "errno", "fcntl", "jai"}
+LEAN = {"__future__", "os", "sys", "errno", "fcntl", "time", "jai"}
 
 LONGEST_FUNCTION = 40
 

@@ -85,6 +85,20 @@ def test_a_granted_home_hides_the_storage_and_the_masked_things() -> None:
     assert policy.masks == ()
 
 
+def test_what_is_covered_in_a_grant_is_watched() -> None:
+    """A nested namespace could move it away; jai's own changes in it are no matter."""
+    host = FakeHost(cwd=HOME)
+    read_only = FakeHost(cwd=HOME)
+    read_only.read_only.add(HOME)
+
+    watched = {each.path: (each.same, each.changed) for each in decided(host, "-Dd", HOME, "true").protected}
+
+    places = (f"{HOME}/.jai", f"{HOME}/.ssh", f"{HOME}/.config/gh")
+    assert watched == {path: (host.things[path].same, 0) for path in places}
+    assert decided(read_only, "-Dd", HOME, "true").protected == ()
+    assert decided(FakeHost(), "true").protected == ()
+
+
 def test_a_wider_grant_does_not_lift_a_mask() -> None:
     """Granting .config leaves .config/gh covered; granting .config/gh itself is on purpose."""
     wide = decided(FakeHost(), "-d", f"{HOME}/.config", "true")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
+from jai import steps
 from jai.errors import RefusedError, UsageError
+from jai.explain import explain
 from jai.policy import Policy, decide
 from tests.fakes import CONF_FILES, HOME, PROJECT, FakeHost, add_repository, asked
 
@@ -220,3 +224,16 @@ def test_what_a_jail_may_have_planted_does_not_overwhelm_the_next_one() -> None:
     with pytest.raises(RefusedError, match="at most 1000") as caught:
         decided(host, "true")
     assert "--protect none" in caught.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT, errno.ELOOP, errno.ENOSPC, errno.EACCES])
+def test_what_can_not_be_protected_is_explained(number: int) -> None:
+    """The command does not start then; the message has the path or the cause, and what helps."""
+    host = with_repository()
+    step = steps.protect(f"{GIT}/hooks", (1, 2))
+
+    error = explain(step, number, decided(host, "true"), host)  # type: ignore[arg-type]
+
+    assert f"protect {GIT}/hooks" in error.detail
+    assert f"{GIT}/hooks" in error.message or number == errno.ENOSPC
+    assert error.hint

@@ -35,7 +35,9 @@ def read(line: str | list[str] = "", files: Texts = NONE, env: Texts = NONE) -> 
     """Read the settings of a command line, with files from a dict of path to text."""
     texts = {path: text.encode() for path, text in files.items()}
     words = line if isinstance(line, list) else line.split()
-    return read_settings(parse_argv(words), env=env, cwd="/home/u/work", home="/home/u", reader=texts.get)
+    return read_settings(
+        parse_argv(words), env=dict(env), cwd="/home/u/work", home="/home/u", reader=texts.get
+    )
 
 
 def lone(line: str | list[str] = "", files: Texts = NONE, env: Texts = NONE) -> Settings:

@@ -46,8 +46,9 @@ DEADLY = 5  # seconds within which a killed jail must be dead, on a busy machine
 
 
 def storage(user: User) -> set[str]:
-    """The paths in the storage, but for what the overlay keeps for itself."""
-    return {path for path in manifest.read(user.storage) if "/overlay/" not in path}
+    """The paths in the storage, but for what the overlay keeps for itself, and the plans that are kept."""
+    found = manifest.read(user.storage)
+    return {path for path in found if "/overlay/" not in path and not path.startswith(".plans")}
 
 
 def settled(user: User) -> None:

@@ -79,7 +79,8 @@ enum jai_kind {
 	JAI_FILTER = 30,  /* system calls are filtered, see filter/rules.h */
 	JAI_PIN = 31,	  /* target: bound onto itself, so that nobody inside can rename it */
 	JAI_WATCH = 32,	  /* target: at the end still what it is (SAME), of the change time number
-			     in ns; or a file that still holds source (CONTENT); or still missing */
+			     in ns if that is not 0; or a file that still holds source (CONTENT); or
+			     still missing */
 	JAI_KINDS = 33
 };
 
@@ -124,6 +125,15 @@ void jai_run(const void *image, size_t size, struct jai_result *result);
  */
 int jai_changed(const void *image, size_t size, int32_t *steps, int most);
 
+/*
+ * Gives the image of the plan that was sealed for these words (without `jai` itself) in this place,
+ * if there is one in the directory and every fact it rests on still holds; else NULL.  To be freed.
+ */
+void *jai_unseal(const char *directory, char **words, char **env, size_t *size);
+
+/* A hash of bytes that finds damage and accidents, not forgery. */
+uint64_t jai_hash(const void *data, size_t size);
+
 /* Dies of this signal, without a core file; returns only if the signal does not kill. */
 void jai_die(int signal);
 
@@ -133,6 +143,9 @@ int64_t jai_fstype(const char *path);
 /* 1 if there is no symbolic link in a normalised absolute path, as far as it exists; else, or in
  * doubt, 0. */
 int jai_is_real(const char *path);
+
+/* 1 if the cgroup that we are in belongs to the user, 0 if not or if that can not be seen. */
+int jai_owns_cgroup(uint32_t uid);
 
 /* 1 if the helper, executed by us, would have its privileges without being installed. */
 int jai_may_help(void);

@@ -11,14 +11,6 @@
 /* What the helper needs; they lie in the first half of the set. */
 static const unsigned long lent[] = {CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID};
 
-static int set_capabilities(uint32_t set)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	const struct __user_cap_data_struct caps[2] = {{set, set, set}};
-
-	return (int)syscall(SYS_capset, &header, caps);
-}
-
 int jai_may_help(void)
 {
 	uid_t real, effective, saved;
@@ -31,24 +23,18 @@ int jai_may_help(void)
 
 int jai_lend(uint32_t uid)
 {
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {{0}};
 	uint32_t set = 0;
 
 	for (size_t i = 0; i < sizeof(lent) / sizeof(lent[0]); i++)
 		set |= 1U << lent[i];
+	caps[0] = (struct __user_cap_data_struct){set, set, set};
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(uid, uid, uid) < 0 ||
-	    set_capabilities(set) < 0)
+	    syscall(SYS_capset, &header, caps) < 0)
 		return errno;
 	for (size_t i = 0; i < sizeof(lent) / sizeof(lent[0]); i++)
 		if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, lent[i], 0, 0) < 0)
 			return errno;
 	return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 ? errno : 0;
-}
-
-int give_back(void)
-{
-	if (getuid() == 0)
-		return 0;
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || set_capabilities(0) < 0)
-		return errno;
-	return 0;
 }

@@ -40,20 +40,10 @@ static int lock_byte(int fd, int command, short type, off_t byte)
 	return -1;
 }
 
-static uint64_t hash(uint64_t key, const void *data, size_t size)
-{
-	const unsigned char *bytes = data;
-
-	/* FNV-1a; a difference must not go unseen by accident, nobody gains by forging one. */
-	for (size_t i = 0; i < size; i++)
-		key = (key ^ bytes[i]) * 0x100000001b3ULL;
-	return key;
-}
-
 /* Two runs may share an overlay when its home, its layers and its masks are the same. */
 static uint64_t overlay_key(const struct plan *plan)
 {
-	uint64_t key = 0xcbf29ce484222325ULL;
+	uint64_t key = jai_hash("", 0);
 
 	for (uint32_t i = 0; i < plan->count; i++) {
 		const struct jai_step *step = &plan->steps[i];

@@ -93,7 +93,7 @@ executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_filter, op
 int publish_jail(struct state *s);
 /* In the keeper: waits for runs that are starting, then unmounts our overlay. */
 void leave_jail(struct state *s);
-/* lend.c: ends what root has lent this process; 0 or an errno. */
+/* strict.c: ends what root has lent this process; 0 or an errno. */
 int give_back(void);
 /* strict.c: becomes the strict id in a new user namespace; 0 or an errno. */
 int become_strict(struct state *s, const struct jai_step *step);
@@ -110,6 +110,8 @@ int move_away(int *fd);
 /* fmt.c: numbers into text without stdio, for use after clone; they give the end of the text. */
 char *put_text(char *at, const char *text);
 char *put_number(char *at, uint64_t number);
+/* Goes on with a hash; jai_hash begins one. */
+uint64_t hash(uint64_t key, const void *data, size_t size);
 /* Writes /proc/self/fd/N; 32 bytes are enough. */
 char *put_fd_path(char *at, int fd);
 

@@ -32,8 +32,10 @@ static int is_same(const struct jai_step *step, int fd)
 {
 	struct stat stat;
 
-	return fd >= 0 && fstat(fd, &stat) == 0 && stat.st_dev == step->device &&
-	       stat.st_ino == step->inode &&
+	if (fd < 0 || fstat(fd, &stat) < 0 || stat.st_dev != step->device ||
+	    stat.st_ino != step->inode)
+		return 0;
+	return !step->number ||
 	       (uint64_t)stat.st_ctim.tv_sec * 1000000000 + (uint64_t)stat.st_ctim.tv_nsec ==
 		       step->number;
 }

@@ -202,9 +202,31 @@ static void tell_changes(const void *image, size_t size)
 	if (count > MOST_TOLD)
 		fprintf(stderr, "jai: and %d more\n", count - MOST_TOLD);
 	if (count)
-		fputs("  hint: it can run outside of the jail: look at it before you go on working "
-		      "there\n",
+		fputs("  hint: it may run, or say what runs, outside of the jail: look at it "
+		      "first\n",
 		      stderr);
+}
+
+/* Runs an image and gives the command's exit status, or -1 when nothing was run. */
+static int run(const void *image, size_t size, struct jai_result *result)
+{
+	jai_run(image, size, result);
+	if (result->moved)
+		fputs("jai: the current directory was not in the jail; the command started in the "
+		      "home\n",
+		      stderr);
+	if (result->outcome == JAI_EXITED || result->outcome == JAI_SIGNALED)
+		tell_changes(image, size);
+	if (result->outcome == JAI_EXITED)
+		return result->value;
+	if (result->outcome == JAI_SIGNALED) {
+		jai_die(result->value);
+		return 128 + result->value;
+	}
+	if (result->outcome != JAI_LOST)
+		return -1;
+	fputs("jai: the jail was killed from outside\n", stderr);
+	return 125;
 }
 
 /* Runs the image behind a descriptor and ends as the command ended, or asks the front end to
@@ -215,6 +237,7 @@ static int run_image(int fd, int argc, char **argv)
 	struct stat stat;
 	char failed[64];
 	const void *image;
+	int status;
 
 	if (fstat(fd, &stat) < 0)
 		return start_front_end(argc, argv); /* a variable left over from somewhere */
@@ -223,23 +246,47 @@ static int run_image(int fd, int argc, char **argv)
 		return fail("the plan can not be read");
 	close(fd);
 	restore_signals();
-	jai_run(image, (size_t)stat.st_size, &result);
-	if (result.moved)
-		fputs("jai: the current directory was not in the jail; the command started in the "
-		      "home\n",
-		      stderr);
-	if (result.outcome == JAI_EXITED || result.outcome == JAI_SIGNALED)
-		tell_changes(image, (size_t)stat.st_size);
-	if (result.outcome == JAI_EXITED)
-		return result.value;
-	if (result.outcome == JAI_SIGNALED) {
-		jai_die(result.value);
-		return 128 + result.value;
-	}
+	status = run(image, (size_t)stat.st_size, &result);
+	if (status >= 0)
+		return status;
 	remember_signals();
 	snprintf(failed, sizeof(failed), "%d %d %d", result.outcome, result.step, result.value);
 	setenv("JAI_FAILED", failed, 1);
 	return start_front_end(argc, argv);
+}
+
+/* Root that acts for a user becomes that user first, in the front end. */
+static int acts_for_another(void)
+{
+	const char *names[] = {getenv("SUDO_USER"), getenv("USER")};
+
+	for (size_t i = 0; i < 2 && getuid() == 0; i++)
+		if (names[i] && names[i][0] && strcmp(names[i], "root") != 0)
+			return 1;
+	return getuid() != geteuid() || getgid() != getegid();
+}
+
+/* Runs the plan that was sealed for what was typed, if it still holds; gives the exit status or -1.
+ */
+static int run_sealed(char **argv)
+{
+	const char *home = getenv("HOME"), *chosen = getenv("JAI_CONFIG_DIR");
+	char directory[PATH_MAX];
+	struct jai_result result;
+	size_t size = 0;
+	void *image = NULL;
+	int status = -1;
+	int length = chosen && chosen[0]
+			     ? snprintf(directory, sizeof(directory), "%s/.plans", chosen)
+			     : snprintf(directory, sizeof(directory), "%s/.jai/.plans",
+					home ? home : "");
+
+	if (directory[0] == '/' && length < (int)sizeof(directory) && !acts_for_another())
+		image = jai_unseal(directory, argv + 1, environ, &size);
+	if (image)
+		status = run(image, size, &result);
+	free(image);
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -260,6 +307,9 @@ int main(int argc, char **argv)
 		return status;
 	unsetenv("JAI_FAILED");
 	unsetenv("JAI_ATTEMPTS");
+	status = run_sealed(argv);
+	if (status >= 0)
+		return status;
 	remember_signals();
 	return start_front_end(argc, argv);
 }

@@ -10,6 +10,7 @@ import time
 
 from jai.errors import HostError, RefusedError
 from jai.host import FORMAT
+from jai.sealed import FOLDER
 from jai.store import layout, local_state, private_directory
 
 TYPE_CHECKING = False
@@ -159,6 +160,9 @@ def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
         names = "; ".join(f"{name!r}: {', '.join(map(str, pids))}" for name, pids in sorted(running.items()))
         message = f"a jail is running ({names})"
         raise RefusedError(message, hint="end these processes first")
+    plans = f"{settings.config_dir}/{FOLDER}"
+    if os.path.isdir(plans):
+        remove_tree(plans)
     for state, name in found:
         _clean(layout(settings.storage, state, name))
         if settings.verbose:

@@ -32,6 +32,7 @@ CLAUSES = {
     "E11": "No file can be opened by its handle.",
     "E12": "Parts of the kernel that no agent needs do not answer.",
     "E15": "A strict jail is closed to other users, and they to it; what it makes is the user's.",
+    "E16": "The privileged helper gives a caller what is the caller's, and nothing to a jail.",
     "W01": "Developers' tools work as outside.",
     "W03": "Programs that bring their own sandbox can start it.",
     "W04": "Names, time, language and the home are those of the user.",

@@ -380,6 +380,23 @@ def test_files_of_others_in_the_grant_stay_as_they_are(jail: MakeJail, outside: 
 
 
 @clause("E15")
+def test_a_directory_of_another_group(jail: MakeJail, outside: Outside) -> None:
+    """The map has no place for its group, so nobody can write to it; jai says so before it starts."""
+    account, strict = outside.home.account, jail("strict")
+    before = outside.state()
+    must(run(account.host, f"chgrp 60 {strict.project}"))
+
+    seen = strict.run(["sh", "-c", "ls; touch made || ls src"])
+
+    assert seen.words == ["README.md", "src", *must(account.sh(f"ls {strict.project}/src")).words]
+    assert f"jai: {strict.project} is of the group 60" in seen.stderr
+    must(run(account.host, f"chgrp {account.name} {strict.project}"))
+    assert outside.state() == before
+    seen = strict.run(["touch", "made"])  # control
+    assert (seen.rc, seen.stderr) == (0, "")
+
+
+@clause("E15")
 def test_nothing_can_be_given_away(jail: MakeJail, outside: Outside) -> None:
     """Neither chown nor chgrp to any id but the jail's own succeeds, whoever it is outside."""
     account, strict = outside.home.account, jail("strict")

@@ -78,9 +78,9 @@ class Environment(dict[str, str]):
 
 
 class Found:
-    """What is at a path: its type, owner, mode and identity."""
+    """What is at a path: its type, owner, group, mode and identity."""
 
-    __slots__ = ("changed", "device", "inode", "mode", "owner", "type")
+    __slots__ = ("changed", "device", "group", "inode", "mode", "owner", "type")
 
     def __init__(  # noqa: PLR0913, PLR0917 - stat(2)
         self,
@@ -90,6 +90,7 @@ class Found:
         device: int,
         inode: int,
         changed: int = 0,
+        group: int = -1,
     ) -> None:
         """Take what stat(2) says; `changed` is the time in ns that nobody can set."""
         self.type = type
@@ -98,6 +99,7 @@ class Found:
         self.device = device
         self.inode = inode
         self.changed = changed
+        self.group = group
 
     @property
     def same(self) -> tuple[int, int]:
@@ -351,7 +353,7 @@ def look(ask: Callable[[str], os.stat_result], path: str, *, whole: bool = False
         return "-0", None
     kind = TYPES.get(stat.st_mode & FORMAT, "file")
     mode = stat.st_mode & 0o7777
-    found = Found(kind, stat.st_uid, mode, stat.st_dev, stat.st_ino, stat.st_ctime_ns)
+    found = Found(kind, stat.st_uid, mode, stat.st_dev, stat.st_ino, stat.st_ctime_ns, stat.st_gid)
     return _said(stat, whole=whole), found
 
 

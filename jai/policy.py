@@ -160,6 +160,7 @@ def decide(settings: Settings, host: Host) -> Policy:
     _check_storage(settings, host, storage, home)
     state, notes = _state(settings, host, storage)
     grants, create = find_grants(settings, host, (storage, config, state))
+    notes += _closed_grants(host, grants) if strict else ()
     refuse_own_inside((storage, config), grants, home)
     casual = settings.mode == "casual" and all(grant.path != home for grant in grants)
     below = _mounts_below(settings, host, home) if casual else ()
@@ -321,6 +322,22 @@ def _skeletons(host: Host, view: View) -> tuple[str, ...]:
                 found.add(parent)
                 break
     return tuple(sorted(found))
+
+
+def _closed_grants(host: Host, grants: tuple[Granted, ...]) -> tuple[str, ...]:
+    """Say which grants strict mode can not write to: the map has one group, the user's own."""
+    own = host.account
+    groups = {
+        grant.path: found.group
+        for grant in grants
+        if not grant.readonly and grant.owner == own.uid and (found := host.find(grant.path))
+    }
+    return tuple(
+        f"{path} is of the group {group}, not of your own ({own.gid}), so strict mode can not write to it:"
+        " chgrp it, or use -m bare"
+        for path, group in groups.items()
+        if group not in (-1, own.gid)
+    )
 
 
 def _check_home(settings: Settings, host: Host, home: str) -> Found:

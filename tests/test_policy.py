@@ -338,6 +338,20 @@ def test_strict_needs_the_helper_and_its_user() -> None:
     assert "--setup" in caught.value.hint
 
 
+def test_strict_says_what_it_can_not_write_to() -> None:
+    """The helper maps one group, the user's own; what is granted read-only does not matter."""
+    host = FakeHost()
+    host.set_up_strict()
+    host.things["/home/ada/project"].group = 60
+    notes = decided(host, "-m", "strict", "true").notes
+    assert [note.partition(",")[0] for note in notes] == ["/home/ada/project is of the group 60"]
+    assert decided(host, "-m", "strict", "-D", "-r", "/home/ada/project", "true").notes == ()
+
+    host.things["/home/ada/project"].group = host.account.gid
+
+    assert decided(host, "-m", "strict", "true").notes == ()
+
+
 def test_strict_leads_to_its_grants_past_closed_doors() -> None:
     """A directory that the strict id may not pass becomes one that shows only the way."""
     host = FakeHost()

@@ -17,7 +17,8 @@ import sys
 import time
 
 from jai._core import lib
-from jai.host import look, look_at_file
+from jai.host import look, look_at_file, read_bytes
+from jai.store import BOOT_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def key_of(settings: Settings, host: Host, policy: Policy) -> bytes:
     names = sorted(os.fsencode(name) for name in host.env if name not in PRIVATE)
     return b"".join(
         (
-            _joined((str(lib.JAI_VERSION), kernel.release, kernel.version, host.cwd)),
+            _joined((str(lib.JAI_VERSION), os.path.dirname(sys.argv[0]))),
+            _joined((kernel.release, kernel.version, host.cwd)),
             _joined((str(os.getuid()), str(os.getgid()))),
             _joined(map(str, os.getgroups())) + b"\0",
             _joined((policy.terminal, str(int(not policy.session)))),
@@ -141,6 +143,9 @@ def find_facts(settings: Settings, host: Host, policy: Policy) -> tuple[dict[str
     private = (layout.changes, layout.overlay_work) if policy.mode == "casual" else (layout.home,)
     for path in (layout.state, layout.lock, layout.tmp, *private):
         facts["l" + path] = look(os.lstat, path)[0]
+    # Python empties the private /tmp on the first start after a boot.
+    boot = read_bytes(BOOT_ID)
+    facts["c" + BOOT_ID] = f"{lib.jai_hash(boot, len(boot)):016x}"
     newest = 0
     own = (f"{os.path.dirname(sys.argv[0])}/jai", f"{policy.config_dir}/.defaults", layout.boot)
     for path in (*host.files, *own):

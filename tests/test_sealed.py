@@ -370,6 +370,32 @@ def test_a_file_that_was_changed_just_now(account: Account, home: Home, jai: str
     assert warm.serves("true")
 
 
+def test_another_boot(warm: Warm) -> None:
+    """The plan is as old as the boot: the front end empties the private /tmp on the first start after one."""
+    code = """
+import glob, os, struct, subprocess, sys
+sys.path[:0] = [sys.argv[2]]
+from jai._core import lib
+[entry] = glob.glob(os.path.expanduser("~/.jai/.plans/*"))
+data = open(entry, "rb").read()
+at = data.index(b"c/proc/sys/kernel/random/boot_id") + 33
+assert data[at:at + 16] != b"0" * 16
+body = (data[:at] + b"0" * 16 + data[at + 16:])[16:]
+open(entry, "wb").write(data[:8] + struct.pack("=Q", lib.jai_hash(body, len(body))) + body)
+"""
+    must(warm.account.run([warm.python, "-I", "-S", "-c", code, "", warm.packages]))
+
+    assert not warm.serves("true")
+
+
+def test_another_installation(warm: Warm) -> None:
+    """It may decide in another way."""
+    must(run(warm.account.host, f"rm -rf /srv/bin; mkdir /srv/bin; cp {warm.jai} /srv/bin/jai"))
+
+    assert warm.account.run(["/srv/bin/jai", "true"], cwd=warm.cwd).rc == 125
+    assert warm.serves("true")
+
+
 def test_no_jail_reaches_them(warm: Warm) -> None:
     """They say what the next jail may, like the configuration."""
     for mode in ("casual", "bare"):

@@ -160,6 +160,20 @@ static void add_terminal(struct bytes *key)
 		close(fd);
 }
 
+/* Another installation may decide in another way. */
+static void add_installation(struct bytes *key)
+{
+	char path[PATH_MAX];
+	ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+
+	key->failed |= size <= 0 || size == sizeof(path);
+	while (!key->failed && size > 0 && path[--size] != '/')
+		;
+	if (!key->failed)
+		add(key, path, (size_t)size);
+	add(key, "", 1);
+}
+
 static void make_key(struct bytes *key, char **env)
 {
 	char cwd[PATH_MAX];
@@ -169,6 +183,7 @@ static void make_key(struct bytes *key, char **env)
 	if (key->failed)
 		return;
 	add_number(key, JAI_VERSION);
+	add_installation(key);
 	add_text(key, kernel.release);
 	add_text(key, kernel.version);
 	add_text(key, cwd);

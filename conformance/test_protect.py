@@ -242,15 +242,16 @@ def test_what_can_not_be_prevented_is_told(jail: MakeJail, repository: Home, mod
 def test_it_is_told_too_where_the_launcher_is_not_used(jail: MakeJail, repository: Home) -> None:
     """`python -m jai` runs the jail in its own process and says the same."""
     same = jail("casual")
+    told = same.sh("touch .git/commondir")
+    assert "commondir was made" in told.stderr
+
     python = must(repository.account.sh(f"sed -n '1s/^#!//p' {same.jai}-python")).stdout.strip()
     line = [python, "-m", "jai", "-m", "casual", "-j", same.name, "sh", "-c"]
 
-    told = same.sh("touch .git/commondir")
     must(repository.account.sh("rm .git/commondir", cwd=repository.project))
     again = repository.account.run([*line, "touch .git/commondir"], cwd=repository.project)
     control = repository.account.run([*line, "true"], cwd=repository.project)
 
-    assert "commondir was made" in told.stderr
     assert again.stderr == told.stderr
     assert (control.stderr, control.rc) == ("", 0)
 
@@ -341,3 +342,29 @@ def test_a_name_that_a_jail_made_does_not_steer_the_terminal(
 
     assert "lib\\x1b]0;x\\x07\\xc2\\x9bü/hooks was made" in seen.stderr
     assert "\x1b" not in seen.stderr
+
+
+@clause("P05")
+@in_each_mode
+def test_what_else_may_run_later_is_listed_on_request(jail: MakeJail, home: Home, mode: str) -> None:
+    """With -v the end of a run names new programs and changed build files, whatever times they were given."""
+    folders = ".venv/bin node_modules/.bin .vscode"
+    prepare = f"mkdir -p {folders}; touch Makefile setup.py .venv/bin/{{old,pip}}; chmod +x .venv/bin/*"
+    must(home.account.run(["bash", "-c", prepare], cwd=home.project))
+    act = """
+        echo 'all: evil' >> Makefile; touch -d @1000000000 Makefile; chmod -x .venv/bin/old; echo > data
+        cp /bin/true .venv/bin/tool; ln -s ../x node_modules/.bin/x; touch .vscode/tasks.json
+        touch .venv/bin/no-program
+        chmod +x .venv/bin/pip
+    """
+
+    told = jail(mode).sh(f"{act} (exit 7)", "-v")
+    killed = jail(mode).run(["sh", "-c", "touch setup.py; kill -KILL $$"], "-v")
+    quiet = jail(mode).sh("touch setup.py")
+
+    head = "jai: changed while the jail ran, and may run later:"
+    names = (".venv/bin/pip", ".venv/bin/tool", ".vscode/tasks.json", "Makefile", "node_modules/.bin/x")
+    assert told.stderr.splitlines()[-6:] == [head, *(f"  {home.project}/{name}" for name in names)]
+    assert told.rc == 7
+    assert [f"  {home.project}/setup.py" in killed.stderr.splitlines(), killed.rc] == [True, 137]
+    assert (quiet.rc, quiet.stderr) == (0, "")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from jai.settings import Settings
 
 
+# Files get the time of the clock's last tick, at most this many ns ago.
+CLOCK_TICK = 10_000_000
+
+
 def main() -> None:
     """Run jai on the process's own words and end the process."""
     status = guarded(sys.argv[1:])
@@ -64,6 +68,8 @@ def _print_lines(lines: Sequence[str]) -> None:
 
 def dispatch(words: Sequence[str]) -> int:
     """Do what the words ask for and give the exit status."""
+    if "JAI_ENDED" in os.environ:
+        return _ended(words)
     invocation = parse_argv(words)
     cold = COLD.get(invocation.verb)
     if cold:
@@ -152,9 +158,27 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
         from jai.describe import tell  # noqa: PLC0415 - only when asked
 
         _print_lines(tell(policy))
+        from time import time_ns  # noqa: PLC0415
+
+        os.environ["JAI_AFTER"] = str(time_ns() - CLOCK_TICK)
     from jai.run import run  # noqa: PLC0415 - the C core is not needed before
 
     return run(settings, policy, host)
+
+
+def _ended(words: Sequence[str]) -> int:
+    """Say what a jail left, which the launcher asks for at the end of `jai -v`; end as its command ended."""
+    from jai.policy import decide  # noqa: PLC0415
+    from jai.run import end_as  # noqa: PLC0415
+    from jai.verbs.aftermath import tell_aftermath  # noqa: PLC0415
+
+    outcome, _, value = map(int, os.environ.pop("JAI_ENDED").split())
+    since = int(os.environ.pop("JAI_AFTER", "0"))
+    try:
+        tell_aftermath(decide(*read(parse_argv(words))), since)
+    except (JaiError, OSError) as error:
+        _print_lines([f"jai: what was changed can not be listed: {error}"])
+    return end_as(outcome, value)
 
 
 def _first_run(settings: Settings, policy: Policy) -> None:

@@ -73,9 +73,11 @@ KEPT_LIMIT = 64
 
 # Between jai's own processes, or without a meaning inside.
 PRIVATE_VARIABLES = (
+    "JAI_AFTER",
     "JAI_ATTEMPTS",
     "JAI_CONFIG_DIR",
     "JAI_DEBUG",
+    "JAI_ENDED",
     "JAI_FAILED",
     "JAI_IGNORED",
     "JAI_KEEP_FDS",

@@ -85,11 +85,20 @@ def run(settings: Settings, policy: Policy, host: Host) -> int:
     ending = Ending(result.outcome, result.step, result.value)
     if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED):
         _tell_changes(image, steps)
-    if ending.outcome == lib.JAI_SIGNALED:
-        lib.jai_die(ending.value)
-    elif ending.outcome != lib.JAI_EXITED:
-        raise _complaint(ending, steps, policy, host)
-    return ending.value
+        if "JAI_AFTER" in os.environ:
+            from jai.verbs.aftermath import tell_aftermath  # noqa: PLC0415 - only when asked
+
+            tell_aftermath(policy, int(os.environ["JAI_AFTER"]))
+        return end_as(ending.outcome, ending.value)
+    raise _complaint(ending, steps, policy, host)
+
+
+def end_as(outcome: int, value: int) -> int:
+    """Give the status of a command that exited, or die of the signal it died of."""
+    if outcome == lib.JAI_SIGNALED:
+        lib.jai_die(value)
+        return 128 + value
+    return value
 
 
 def _tell_changes(image: bytes, steps: list[Step]) -> None:

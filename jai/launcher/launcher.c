@@ -8,7 +8,8 @@
  *
  * The front end decides and hands back a plan image: JAI_IMAGE names its descriptor.  We run it, so
  * no interpreter stays in memory beside the command.  When a step fails the front end is asked for
- * the words: JAI_FAILED tells it which.
+ * the words: JAI_FAILED tells it which.  When it has set JAI_AFTER, it is asked again at the end:
+ * JAI_ENDED tells it how the command has ended.
  */
 #include "jai.h"
 
@@ -207,7 +208,8 @@ static void tell_changes(const void *image, size_t size)
 		      stderr);
 }
 
-/* Runs an image and gives the command's exit status, or -1 when nothing was run. */
+/* Runs an image and gives the command's exit status, or -1 when the front end has to go on: nothing
+ * was run, or it wants to know the end. */
 static int run(const void *image, size_t size, struct jai_result *result)
 {
 	jai_run(image, size, result);
@@ -215,8 +217,11 @@ static int run(const void *image, size_t size, struct jai_result *result)
 		fputs("jai: the current directory was not in the jail; the command started in the "
 		      "home\n",
 		      stderr);
-	if (result->outcome == JAI_EXITED || result->outcome == JAI_SIGNALED)
+	if (result->outcome == JAI_EXITED || result->outcome == JAI_SIGNALED) {
 		tell_changes(image, size);
+		if (getenv("JAI_AFTER"))
+			return -1;
+	}
 	if (result->outcome == JAI_EXITED)
 		return result->value;
 	if (result->outcome == JAI_SIGNALED) {
@@ -235,9 +240,9 @@ static int run_image(int fd, int argc, char **argv)
 {
 	struct jai_result result;
 	struct stat stat;
-	char failed[64];
+	char words[64];
 	const void *image;
-	int status;
+	int status, ended;
 
 	if (fstat(fd, &stat) < 0)
 		return start_front_end(argc, argv); /* a variable left over from somewhere */
@@ -250,8 +255,9 @@ static int run_image(int fd, int argc, char **argv)
 	if (status >= 0)
 		return status;
 	remember_signals();
-	snprintf(failed, sizeof(failed), "%d %d %d", result.outcome, result.step, result.value);
-	setenv("JAI_FAILED", failed, 1);
+	snprintf(words, sizeof(words), "%d %d %d", result.outcome, result.step, result.value);
+	ended = result.outcome == JAI_EXITED || result.outcome == JAI_SIGNALED;
+	setenv(ended ? "JAI_ENDED" : "JAI_FAILED", words, 1);
 	return start_front_end(argc, argv);
 }
 
@@ -305,6 +311,8 @@ int main(int argc, char **argv)
 	status = check_standard();
 	if (status)
 		return status;
+	unsetenv("JAI_AFTER");
+	unsetenv("JAI_ENDED");
 	unsetenv("JAI_FAILED");
 	unsetenv("JAI_ATTEMPTS");
 	status = run_sealed(argv);

@@ -65,7 +65,7 @@ def find_grants(
     for grant in settings.grants:
         path = host.real(grant.path)
         if path != grant.path:
-            _refuse_unsafe_link(grant, host)
+            _refuse_unsafe_link(grant, host, path)
         found = host.find(path)
         if found is None:
             if grant.suffix == "!":
@@ -126,19 +126,33 @@ def _option(grant: Grant) -> str:
     return f"{said(grant.origin)}--{'r' if grant.access == 'ro' else ''}dir {grant.path}"
 
 
-def _refuse_unsafe_link(grant: Grant, host: Host) -> None:
+def _refuse_unsafe_link(grant: Grant, host: Host, path: str) -> None:
     """Refuse a grant through a link that an earlier jail may have made: it could lead anywhere.
 
     A link is trusted where no jail writes by default: directly in the home, or in a folder of somebody else.
     """
-    for link in host.links_on(grant.path):
-        folder = os.path.dirname(link)
-        found = host.find(folder)
-        if folder not in (host.home, host.real(host.home)) and found and found.owner == host.account.uid:
+    links, end = host.follow(grant.path)
+    for link in links:
+        if _jails_write(os.path.dirname(link), host):
             message = f"{_option(grant)}: goes through the link {link}, which a jail could have made"
-            raise RefusedError(
-                message, hint=f"name what it leads to, if that is what you mean: {host.real(grant.path)}"
-            )
+            raise RefusedError(message, hint=f"name what it leads to, if that is what you mean: {path}")
+    # A jail that runs may have put a link in place for the first look and taken it away for this one.
+    if end != path:
+        message = f"{_option(grant)}: changes while jai looks at it"
+        raise RefusedError(message, hint="end the program that changes it, then try again")
+
+
+def _jails_write(folder: str, host: Host) -> bool:
+    """Say whether jails could write to a folder, or swap it: it, or one above it, is the user's own.
+
+    The topmost of those lies where no jail writes, so it is what it seems to be.
+    """
+    while folder not in ("/", host.home, host.real(host.home)):
+        found = host.find_link(folder)
+        if found and found.owner == host.account.uid:
+            return True
+        folder = os.path.dirname(folder)
+    return False
 
 
 def _refuse_missing(grant: Grant) -> None:

@@ -223,15 +223,24 @@ class Host:
         self.facts["o" + path] = str(flags)
         return flags
 
-    def links_on(self, path: str) -> tuple[str, ...]:
-        """List the symbolic links that are followed on the way to a path, in order."""
+    def follow(self, path: str) -> tuple[tuple[str, ...], str]:
+        """List the symbolic links that are followed on the way to a path, in order, and say where it ends."""
         self.uncertain = f"there is a link on the way to {path}"
         found: list[str] = []
-        while len(found) < MOST_LINKS and (link := _first_link(path)):
-            found.append(link)
-            path = os.path.join(os.path.dirname(link), os.readlink(link), path[len(link) :].lstrip("/"))
-            path = os.path.normpath(path)
-        return tuple(found)
+        at, parts = "/", path.split("/")
+        while parts and len(found) < MOST_LINKS:
+            part = parts.pop(0)
+            there = os.path.dirname(at) if part == ".." else os.path.join(at, part if part != "." else "")
+            there = there.rstrip("/") or "/"
+            try:
+                target = os.readlink(there)
+            except OSError:
+                at = there
+                continue
+            found.append(there)
+            at = "/" if target.startswith("/") else at
+            parts = [*target.split("/"), *parts]
+        return tuple(found), at
 
     def unfit_for_upper(self, path: str) -> str:
         """Name the file system that holds path if no overlay can keep its changes there, else ""."""
@@ -332,15 +341,6 @@ class Host:
     def landlock(self) -> int:
         """Give the kernel's Landlock ABI, 0 without Landlock."""
         return int(lib.jai_landlock())
-
-
-def _first_link(path: str) -> str:
-    at = ""
-    for part in path.split("/")[1:]:
-        at += "/" + part
-        if os.path.islink(at):
-            return at
-    return ""
 
 
 def look(ask: Callable[[str], os.stat_result], path: str, *, whole: bool = False) -> tuple[str, Found | None]:

@@ -120,8 +120,8 @@ class FakeHost:
         """Say what the table says."""
         return path in self.no_exec
 
-    def links_on(self, path: str) -> tuple[str, ...]:
-        """List the links of the table that lead on from a path."""
+    def follow(self, path: str) -> tuple[tuple[str, ...], str]:
+        """List the links of the table that lead on from a path, and say where it ends."""
         found = []
         for _ in range(8):
             for link, target in self.links.items():
@@ -130,7 +130,7 @@ class FakeHost:
                     path = posixpath.normpath(
                         os.path.join(posixpath.dirname(link), target) + path[len(link) :]
                     )
-        return tuple(found)
+        return tuple(found), path
 
     def other_views(self, directory: str) -> tuple[str, ...]:
         """Give what the table says."""

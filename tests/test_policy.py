@@ -271,6 +271,32 @@ def test_a_grant_does_not_follow_a_link_that_a_jail_could_have_made() -> None:
     assert f"{HOME}/docs" in paths(decided(host, "-d", f"{HOME}/src", "true"))
 
 
+def test_a_link_that_comes_and_goes_grants_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A jail that runs can swap a folder and a link; the two looks at the grant must have seen the same."""
+    host = FakeHost()
+    host.add(f"{HOME}/docs")
+    host.add(f"{PROJECT}/data")
+    real, swapped = host.real, {f"{PROJECT}/data": f"{HOME}/docs"}
+    monkeypatch.setattr(host, "real", lambda path: swapped.get(path) or real(path))
+
+    with pytest.raises(RefusedError, match="changes while jai looks"):
+        decided(host, "-d", f"{PROJECT}/data", "true")
+
+    monkeypatch.undo()
+    assert f"{PROJECT}/data" in paths(decided(host, "-d", f"{PROJECT}/data", "true"))  # control
+
+
+def test_a_link_below_a_folder_that_jails_write_to_is_not_trusted() -> None:
+    """Whoever owns the folder it lies in: one above it could be swapped."""
+    host = FakeHost()
+    host.add(f"{HOME}/docs")
+    host.add(f"{PROJECT}/bobs", owner=0)
+    host.links[f"{PROJECT}/bobs/data"] = f"{HOME}/docs"
+
+    with pytest.raises(RefusedError, match="a jail could have made"):
+        decided(host, "-d", f"{PROJECT}/bobs/data", "true")
+
+
 def test_folders_above_what_is_covered_in_a_grant_are_pinned() -> None:
     """Renaming them would show what is covered under another name in the next run."""
     host = FakeHost(cwd=f"{HOME}/.local")

@@ -13,8 +13,8 @@ option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
 only = $(call option,K,-k) $(call option,MODE,--mode)
 guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs)
 
-.PHONY: help run test check conformance guest bench fmt man clean \
-	ready-run ready-check ready-test ready-guests
+.PHONY: help run test check conformance mutants guest bench fmt man clean \
+	ready-run ready-check ready-test ready-mutants ready-guests
 
 help:
 	@echo "make run               run a wrecking agent in jails on a scratch home, and show what is left"
@@ -25,12 +25,13 @@ help:
 	@echo "make conformance KERNEL=6.12 HOME_FS=btrfs MODE=strict K=D01"
 	@echo "                       some of them in a guest: another kernel, another file system of the homes"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
+	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make bench             start-up times beside other sandboxes"
 	@echo "make fmt               format Python and C"
 	@echo "make man               bring the lists of options in the manual pages up to date"
 	@echo "make clean             remove everything that was made here"
 
-ready-run ready-check ready-test ready-guests:
+ready-run ready-check ready-test ready-mutants ready-guests:
 	@.ci/prepare $(@:ready-%=%)
 
 # The wrecker runs behind a second wall: whatever a broken jail lets through meets read-only file
@@ -60,6 +61,10 @@ endif
 
 guest: ready-guests
 	@$(BIN)/python -m conformance.guests.run shell $(guests)
+
+mutants: ready-mutants
+	@JAI_WHEELHOUSE=build/mutants/wheelhouse $(BIN)/python -m conformance.wall -- \
+		.ci/inside $(BIN)/python -m pytest -q -rNfE -p conformance.mutants conformance $(only)
 
 bench: ready-test
 	@$(BIN)/python -m conformance.wall -- .ci/inside $(BIN)/pytest -p no:cacheprovider -q bench

@@ -30,6 +30,8 @@ ABILITIES = {
     "strace": "command -v strace",
     "gdb": "command -v gdb",
     "strict mode": '[ "$(id -u)" = 0 ] && command -v unshare',
+    "Landlock scopes": "/usr/bin/python3 -c 'import ctypes, sys;"
+    " sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6)'",
     "FUSE": '[ "$(id -u)" = 0 ] && [ -c /dev/fuse ] && : <>/dev/fuse',
     "btrfs home": '[ "$(id -u)" = 0 ] && [ "$(stat -f -c %T /home)" = btrfs ] && command -v btrfs',
 }
@@ -50,6 +52,8 @@ NOT_AVAILABLE = {
         "cargo": "toolchains that lie in a home are hidden by the wall",
         "root for loop file systems": "an ordinary user may not mount them",
         "btrfs home": "an ordinary user may not mount one",
+        "Landlock scopes": "/usr/bin/python3 -c 'import ctypes, sys;"
+        " sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6)'",
         "FUSE": "an ordinary user may not mount one",
         "root": "the controls are root's",
         "strict mode": "its helper is installed by root: jai --setup",

@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     config.addinivalue_line("markers", "clause(name): the promise that the test examines")
     config.addinivalue_line("markers", "needs(ability): run only where the machine has the ability")
+    config.addinivalue_line("markers", "guards(name, ...): the protections without which the test fails")
     config.addinivalue_line(
         "markers", "also_as_root: run also with root as the jailed user, where we are root"
     )
@@ -163,9 +164,14 @@ def _find_jai(config: pytest.Config) -> str:
 
 @pytest.fixture
 def home(account: Account, jai: str) -> Home:
-    """A fresh home of the account, in which jai has been initialised.
+    """A fresh home of the account, in which jai has been initialised."""
+    return make_home(account, jai)
 
-    Initialising comes before any manifest, since making ~/.jai touches the home itself.
+
+def make_home(account: Account, jai: str) -> Home:
+    """Empty the account's home and fill it anew.
+
+    Initialising jai comes before any manifest, since making ~/.jai touches the home itself.
     """
     host = account.host
     made = Home(account, account.home, WATCHED)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conformance.abilities import needs
-from conformance.accounts import TIMED_OUT, Seen
+from conformance.accounts import TIMED_OUT, Seen, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from conformance.accounts import Account
 
@@ -28,6 +30,7 @@ in_the_user_s_own_modes = pytest.mark.parametrize("mode", [mode for mode in MODE
 PROBE = """
 import errno, json, mmap, os, shutil, socket, subprocess, sys
 HOME = os.path.expanduser("~")
+exec("".join(sys.argv[2:]))  # what the acts share
 answers = {}
 for name, act in json.loads(sys.argv[1]).items():
     try:
@@ -38,6 +41,18 @@ for name, act in json.loads(sys.argv[1]).items():
     except Exception as error:
         answers[name] = type(error).__name__
 print("ANSWERS", json.dumps(answers), flush=True)
+"""
+
+PROBED = ("/usr/bin/python3", "-I", "-c", PROBE)
+# For acts that are system calls: an error where -1 is answered.
+CALL = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def call(function, *arguments):
+    answer = function(*arguments)
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+    return answer
 """
 
 
@@ -55,6 +70,11 @@ class Jail:
     name: str
     project: str
 
+    def entry(self, *words: str) -> str:
+        """The shell words that start a command in the jail."""
+        without = [f"{name}={value}" for name, value in left_out().items()]
+        return shlex.join(["env", *without, self.jai, "-m", self.mode, "-j", self.name, *words])
+
     def run(  # noqa: PLR0913 - they are what a process starts with
         self,
         argv: list[str],
@@ -68,7 +88,12 @@ class Jail:
         """Run a command in the jail and give what came of it."""
         line = [self.jai, "-m", self.mode, "-j", self.name, *options, *argv]
         seen = self.account.run(
-            line, cwd=cwd or self.project, env=env, stdin=stdin, timeout=timeout, prefix=prefix
+            line,
+            cwd=cwd or self.project,
+            env=left_out() | dict(env or {}),
+            stdin=stdin,
+            timeout=timeout,
+            prefix=prefix,
         )
         if seen.rc == TIMED_OUT:
             raise UnfinishedError(_report(f"no end after {timeout} s", seen))
@@ -94,12 +119,29 @@ class Jail:
             raise UnfinishedError(_report("the script did not reach its end", seen))
         return Seen(seen.line, seen.rc, seen.stdout.removesuffix(f"\n{token}"), seen.stderr)
 
-    def tries(
-        self, acts: Mapping[str, str], *options: str, cwd: str = "", prefix: str = "", timeout: int = 60
+    def tries(  # noqa: PLR0913 - they are what a process starts with
+        self,
+        acts: Mapping[str, str],
+        *options: str,
+        through: Sequence[str] = (),
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        prefix: str = "",
+        timeout: int = 60,
+        prelude: str = "",
     ) -> dict[str, str]:
-        """What becomes of each act (Python statements): "ok" or the name of the error."""
-        argv = ["/usr/bin/python3", "-I", "-c", PROBE, json.dumps(acts)]
-        return answers_of(self.run(argv, *options, cwd=cwd, prefix=prefix, timeout=timeout))
+        """What becomes of each act (Python statements): "ok" or the name of the error.
+
+        `through` is a command that starts the probe inside, for example one that makes namespaces; `prelude`
+        is what the acts share.
+        """
+        argv = [*through, *PROBED, json.dumps(acts), prelude]
+        return answers_of(self.run(argv, *options, cwd=cwd, env=env, prefix=prefix, timeout=timeout))
+
+
+def left_out() -> dict[str, str]:
+    """The variable that makes a build for tests leave out a protection, if one is to be left out."""
+    return {name: os.environ[name] for name in ("JAI_LEAVE_OUT",) if name in os.environ}
 
 
 def answers_of(seen: Seen) -> dict[str, str]:
@@ -109,6 +151,17 @@ def answers_of(seen: Seen) -> dict[str, str]:
         raise UnfinishedError(_report("the probe did not reach its end", seen))
     told: dict[str, str] = json.loads(answers)
     return told
+
+
+def outside_of_a_jail(
+    account: Account, acts: Mapping[str, str], uid: str = "", cwd: str = ""
+) -> dict[str, str]:
+    """What becomes of each act outside of any jail, for an account or for a bare uid."""
+    argv = [*PROBED, json.dumps(acts)]
+    if not uid:
+        return answers_of(account.run(argv, cwd=cwd or account.home))
+    become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    return answers_of(run(account.host, f"cd / && {shlex.join([*become, *argv])}"))
 
 
 def _report(what: str, seen: Seen) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from conformance import disks
 from conformance.abilities import needs
 from conformance.accounts import must, run
-from conformance.clauses import clause
+from conformance.clauses import clause, guards
 from conformance.homes import read
 from conformance.jails import FAILED, in_each_mode
 
@@ -74,6 +76,7 @@ def project_is_empty(home: Home) -> bool:
 
 
 @clause("D01")
+@guards("overlay")
 @also_as_root
 @in_each_mode
 @pytest.mark.parametrize("removal", ["rm -rf ~", 'rm -rf "$HOME"', "rm -rf ~/* ~/.[!.]*", "find ~ -delete"])
@@ -167,6 +170,7 @@ def test_removing_everything_removes_the_grant_only(
 
 
 @clause("D03")
+@guards("read-only-root")
 @also_as_root
 @in_each_mode
 def test_the_user_s_own_files_elsewhere_are_read_only(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -396,6 +400,7 @@ def test_filling_the_disk(jail: MakeJail, request: pytest.FixtureRequest, mode: 
 
 
 @clause("D10")
+@guards("process-limit")
 @in_each_mode
 def test_a_fork_bomb_ends_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Forking without end gets EAGAIN at the limit, and outside one can still start processes."""
@@ -438,6 +443,7 @@ def test_a_memory_hog_ends_inside(jail: MakeJail, outside: Outside, mode: str) -
 
 
 @clause("D11")
+@guards("pid-namespace")
 @in_each_mode
 def test_killing_everybody_kills_the_jail_only(jail: MakeJail, outside: Outside, mode: str) -> None:
     """`kill -9 -1` reaches every process inside and none outside."""
@@ -461,6 +467,37 @@ def test_pkill_of_the_user_s_processes(jail: MakeJail, outside: Outside, mode: s
     assert outside.state() == before
     assert seen.stdout == "started\n"  # control: it has reached its own shell
     assert seen.rc == 137
+
+
+@clause("D12")
+@guards("end-with-the-parent")
+@in_each_mode
+def test_killing_jai_ends_everything_in_the_jail(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """SIGKILL while the jail writes: nothing of it lives on, the next one starts, what was synced is kept."""
+    before, killed = outside.state(), jail(mode)
+    host, token = outside.home.account.host, f"token-{secrets.token_hex(8)}"
+    work = "echo kept > ~/kept; sync ~/kept; trap '' HUP TERM; (while :; do echo x > ~/notes.txt; done) &"
+    work += "while :; do echo x >> ~/log; echo x > started; done"
+    alive = f"pgrep -f '[t]{token[1:]}'"
+
+    def within(seconds: int, line: str) -> bool:
+        deadline = time.monotonic() + seconds
+        while run(host, line).rc != 0:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    start = f"setsid {killed.entry('sh', '-c', work, token)} </dev/null >/dev/null 2>&1 & echo $!"
+    jai = must(killed.account.sh(start, cwd=killed.project)).stdout.strip()
+    assert within(20, f"test -s {killed.project}/started && {alive}")  # control: they are there
+    must(run(host, f"kill -9 {jai}"))
+    ended = within(10, f"! {alive}")
+    run(host, f"kill -9 $({alive})")
+
+    assert ended
+    assert outside.state() == before
+    assert killed.sh("cat ~/kept").stdout == "kept\n"
 
 
 @clause("D13")
@@ -512,6 +549,7 @@ def test_a_file_system_mounted_below_the_home(jail: MakeJail, outside: Outside, 
 
 
 @clause("D14")
+@guards("read-only-below-grants")
 @needs("root for loop file systems")
 @in_each_mode
 def test_a_mount_below_the_grant(jail: MakeJail, outside: Outside, mode: str) -> None:

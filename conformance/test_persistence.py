@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.accounts import must
-from conformance.clauses import clause
+from conformance.clauses import clause, guards
 from conformance.homes import MASKED
-from conformance.jails import in_each_mode
+from conformance.jails import FAILED, in_each_mode
 
 if TYPE_CHECKING:
     from conformance.conftest import MakeJail, Outside
@@ -52,6 +52,7 @@ def ways_to(path: str) -> dict[str, str]:
 
 
 @clause("P01")
+@guards("overlay")
 @also_as_root
 @in_each_mode
 def test_what_runs_later_is_not_changed(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -67,6 +68,7 @@ def test_what_runs_later_is_not_changed(jail: MakeJail, outside: Outside, mode: 
 
 
 @clause("P03")
+@guards("hidden-storage")
 @also_as_root
 @in_each_mode
 @pytest.mark.parametrize(
@@ -167,6 +169,43 @@ def test_what_is_left_in_the_project_does_not_run(
 
 
 @clause("P04")
+@guards("pinned-folders")
+def test_what_is_masked_in_a_grant_can_not_be_moved_from_under_its_mask(
+    jail: MakeJail, outside: Outside
+) -> None:
+    """A folder above it stays where it is, so the next run hides it too."""
+    grant = ("-d", f"{outside.home.path}/.local")
+    moves = {
+        "the folder above": "os.rename(HOME + '/.local/share', HOME + '/.local/moved')",
+        "another": "os.rename(HOME + '/.local/bin', HOME + '/.local/moved bin')",
+    }
+
+    answers = jail("casual").tries(moves, *grant)
+    there = jail("casual").tries({"there": "open(HOME + '/.local/moved/keyrings/secret')"}, *grant)
+
+    assert answers == {"the folder above": "EBUSY", "another": "ok"}
+    assert there == {"there": "ENOENT"}
+
+
+@clause("P04")
+@guards("unmoved-targets")
+def test_a_link_that_a_jail_left_does_not_lead_a_grant_elsewhere(jail: MakeJail, outside: Outside) -> None:
+    """What a jail put in place of a folder of the home is not followed: the next run is refused."""
+    same, grant = jail("casual"), f"{outside.home.path}/src/tool"
+    before = outside.state()
+
+    control = same.run(["ls", grant], "-D", "-d", grant, cwd=outside.home.path)
+    same.sh("rm -rf ~/src; ln -s /tmp ~/src")
+    seen = same.run(["ls", grant], "-D", "-d", grant, cwd=outside.home.path)
+
+    assert outside.state() == before
+    assert "tool.py" in control.words
+    assert (seen.rc, seen.stdout) == (FAILED, "")
+    assert 0 < len(seen.stderr.splitlines()) <= 3
+    assert "symbolic link" in seen.stderr
+
+
+@clause("P04")
 @in_each_mode
 def test_a_start_up_file_in_the_home_does_not_run_outside(
     jail: MakeJail, outside: Outside, mode: str
@@ -186,6 +225,7 @@ def test_a_start_up_file_in_the_home_does_not_run_outside(
 
 
 @clause("I01")
+@guards("masks", "private-home")
 @also_as_root
 @in_each_mode
 def test_masked_paths_do_not_exist(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -209,6 +249,34 @@ def test_masked_paths_do_not_exist(jail: MakeJail, outside: Outside, mode: str) 
     found = {name: answer for name, answer in answers.items() if answer not in {"ENOENT"} | refused}
     assert found == {}
     assert {way for way, answer in control.items() if answer != "ok"} <= {"by /proc/1/root"}
+
+
+@clause("I01")
+@guards("covers")
+def test_a_mask_holds_in_a_grant_that_is_wider(jail: MakeJail, outside: Outside) -> None:
+    """Who grants the folder above gets all of it but what is masked."""
+    home, before = outside.home.path, outside.state()
+    wider = ("-d", f"{home}/.config", "-d", f"{home}/.cargo")
+    acts = {
+        "a folder": "open(HOME + '/.config/gh/secret')",
+        "another": "os.listdir(HOME + '/.config/op')[0]",
+        "a file": "open(HOME + '/.cargo/credentials.toml')",
+        "replace it": "os.rename(HOME + '/.config/autostart', HOME + '/.config/gh')",
+        "the rest": "open(HOME + '/.config/systemd/user/backup.service', 'r+')",
+    }
+
+    answers = jail("casual").tries(acts, *wider)
+    shown = jail("casual").tries({"a folder": acts["a folder"]}, *wider, "--unmask", ".config/gh")
+
+    assert outside.state() == before
+    assert answers == {
+        "a folder": "ENOENT",
+        "another": "IndexError",
+        "a file": "EACCES",
+        "replace it": "EBUSY",
+        "the rest": "ok",
+    }
+    assert shown == {"a folder": "ok"}  # control
 
 
 @clause("I01")
@@ -254,17 +322,20 @@ def test_the_user_s_other_files_are_readable(jail: MakeJail, outside: Outside, m
 
 
 @clause("I03")
+@guards("environment", "wiped-words")
 @in_each_mode
 def test_secrets_of_the_environment_are_gone(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Neither the environment of a process inside nor any command line there holds a secret."""
     marked = {name: f"{value}-5ecret" for name, value in SECRETS.items()}
 
     seen = jail(mode).sh(
-        "env; echo ---; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'",
+        "env; echo ---; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n';"
+        "echo ---; tr '\\0' '\\n' < /proc/1/cmdline",
         env={**marked, "EDITOR": "harmless"},
     )
 
-    names, _, everywhere = seen.stdout.partition("---")
+    names, everywhere, first = seen.stdout.split("---\n")
+    assert first.strip() == "jai"  # not what it was told, nor where it is
     assert "EDITOR=harmless" in names  # control: what is no secret comes through
     assert "EDITOR=harmless" in everywhere
     assert [name for name in SECRETS if f"{name}=" in seen.stdout] == []
@@ -285,6 +356,7 @@ def test_a_wanted_secret_comes_through(jail: MakeJail) -> None:
 
 
 @clause("I04")
+@guards("descriptors")
 @in_each_mode
 def test_inherited_descriptors_are_closed(jail: MakeJail, outside: Outside, mode: str) -> None:
     """A file and directories that the caller had open cannot be used from inside."""

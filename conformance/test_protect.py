@@ -9,7 +9,7 @@ import pytest
 
 from conformance.abilities import needs
 from conformance.accounts import must
-from conformance.clauses import clause
+from conformance.clauses import clause, guards
 from conformance.homes import read
 from conformance.jails import in_each_mode, in_the_user_s_own_modes
 
@@ -110,6 +110,7 @@ def project_of(home: Home) -> Manifest:
 
 
 @clause("P05")
+@guards("protected-files")
 @needs("git")
 @pytest.mark.also_as_root
 @in_each_mode
@@ -214,6 +215,7 @@ MADE = {
 
 
 @clause("P05")
+@guards("watched-files")
 @needs("git")
 @in_each_mode
 @pytest.mark.parametrize("what", MADE)

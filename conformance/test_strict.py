@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import shlex
 import signal
@@ -16,9 +15,9 @@ import pytest
 from conformance import disks
 from conformance.abilities import needs
 from conformance.accounts import Account, must, run
-from conformance.clauses import clause
+from conformance.clauses import clause, guards
 from conformance.homes import read
-from conformance.jails import FAILED, PROBE, Jail, answers_of
+from conformance.jails import CALL, FAILED, Jail, outside_of_a_jail
 from conformance.wall import LIBEXEC
 
 if TYPE_CHECKING:
@@ -42,15 +41,6 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
                 print(pid)
     except OSError:
         pass
-"""
-CALL = """
-import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-def call(function, *arguments):
-    answer = function(*arguments)
-    if answer < 0:
-        raise OSError(ctypes.get_errno(), "refused")
-    return answer
 """
 CLONE_NEWNS, CLONE_NEWUSER, PTRACE_SEIZE = 0x20000, 0x10000000, 0x4206
 # These have the same numbers on every architecture.
@@ -109,17 +99,6 @@ def sub_uid(account: Account) -> str:
     return run(account.host, f"sed -n 's/^{uid}:\\([0-9]*\\):1$/\\1/p' /etc/subuid").stdout.strip()
 
 
-def outside_of_a_jail(account: Account, acts: dict[str, str], uid: str = "", cwd: str = "") -> dict[str, str]:
-    """What becomes of each act outside of any jail, for an account or for a bare uid."""
-    if not uid:
-        return answers_of(
-            account.run(["/usr/bin/python3", "-I", "-c", PROBE, json.dumps(acts)], cwd=cwd or account.home)
-        )
-    become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-    line = shlex.join([*become, "/usr/bin/python3", "-I", "-c", PROBE, json.dumps(acts)])
-    return answers_of(run(account.host, f"cd / && {line}"))
-
-
 def owners(host: Host, *places: str) -> set[str]:
     """Who owns the files that lie there, by user and group."""
     return set(must(run(host, f"find {shlex.join(places)} -printf '%u:%g\\n'")).words)
@@ -129,6 +108,7 @@ def owners(host: Host, *places: str) -> set[str]:
 
 
 @clause("E15")
+@guards("groups", "strict-id")
 def test_inside_it_is_jai_and_in_no_other_group(jail: MakeJail, outside: Outside) -> None:
     """`id` says jai, and a group that the user is in as well does not come along."""
     account, strict = outside.home.account, jail("strict")
@@ -562,6 +542,7 @@ def test_read_only_grants(jail: MakeJail, outside: Outside, closed: str) -> None
 
 
 @clause("E06")
+@guards("nested-user-namespaces")
 def test_no_user_namespaces_inside(jail: MakeJail, outside: Outside) -> None:
     """Neither unshare nor clone nor clone3 makes one, none can be entered, and no limit be raised."""
     before = outside.state()

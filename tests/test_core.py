@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,6 @@ from jai.policy import decide
 from jai.steps import encode
 from tests.fakes import FakeHost, asked
 from tests.test_plan import SITUATIONS, planned
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", *WARNINGS)
@@ -93,6 +91,19 @@ def test_what_runs_after_clone_is_async_signal_safe(root: Path, tmp_path: Path) 
     for name in AFTER_CLONE:
         assert objects[name] <= safe | ours, f"{name} calls {sorted(objects[name] - safe - ours)}"
     assert "calloc" in objects["image.c"] - safe  # control: the list does see an allocation
+
+
+def test_no_protection_can_be_left_out_of_what_is_released(root: Path, tmp_path: Path) -> None:
+    """The switch of `make mutants` is in none of the installed files."""
+    switch = b"JAI_LEAVE_OUT"
+    installed = [Path(str(file.locate())) for file in metadata.files("jai-sandbox") or []]
+    there = [path for path in installed if path.is_file()]
+    assert {path.name for path in there} >= {"jai", "_core.abi3.so", "plan.py", "jai-idmap"}
+
+    assert [str(path) for path in there if switch in path.read_bytes()] == []
+
+    compiled(root / "jai/core/mutants.c", tmp_path / "mutants.o", "-O2")
+    assert switch in (tmp_path / "mutants.o").read_bytes()  # control
 
 
 @pytest.fixture

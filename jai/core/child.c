@@ -1,5 +1,5 @@
 /* What the command's own process gives up and takes on before it becomes the command. */
-#include "plan.h"
+#include "mutants.h"
 
 #include <linux/capability.h>
 #include <linux/securebits.h>
@@ -20,13 +20,11 @@ struct landlock_attr {
 	uint64_t scoped;
 };
 
-int op_drop(struct state *s, const struct jai_step *step)
+static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct none[2] = {{0}};
 
-	(void)s;
-	(void)step;
 	/* A root user would regain everything at exec: no set-up of ids for root, and an empty
 	 * bounding set. */
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0) < 0)
@@ -40,11 +38,24 @@ int op_drop(struct state *s, const struct jai_step *step)
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
 	    syscall(SYS_capset, &header, none) < 0)
 		return errno;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	return 0;
+}
+
+int op_drop(struct state *s, const struct jai_step *step)
+{
+	int error = left_out("capabilities") ? 0 : drop_capabilities();
+
+	(void)s;
+	(void)step;
+	if (error)
+		return error;
+	if (!left_out("no-new-privileges") && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return errno;
 	/* PID 1 has the command's uid: not dumpable, it can not be traced, written to or read by
 	 * it. */
-	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? errno : 0;
+	if (!left_out("undumpable-init") && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return errno;
+	return 0;
 }
 
 int jai_landlock(void)
@@ -191,6 +202,8 @@ int op_exec(struct state *s, const struct jai_step *step)
 	const char *name = text(s, step->source);
 
 	umask(s->umask);
+	if (left_out("environment"))
+		s->plan.envp = environ;
 	if (restore_signals(s) < 0)
 		return errno;
 	return strchr(name, '/') ? exec_path(s, name) : exec_name(s, name, text(s, step->extra));

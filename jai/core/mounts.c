@@ -3,7 +3,7 @@
  * one keeps seeing the old tree, so sources are opened there by absolute path, while targets are
  * looked up below the descriptor of the clone.  Nothing here follows a symbolic link.
  */
-#include "plan.h"
+#include "mutants.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -13,7 +13,7 @@ static int check_same(const struct jai_step *step, int fd)
 {
 	struct stat stat;
 
-	if (!(step->flags & JAI_SAME))
+	if (!(step->flags & JAI_SAME) || left_out("unmoved-sources"))
 		return 0;
 	if (fstat(fd, &stat) < 0)
 		return -1;
@@ -26,16 +26,20 @@ static int check_same(const struct jai_step *step, int fd)
 /* Opens a place of the host's tree; with JAI_SAME it must still be what the policy saw. */
 int open_source(const struct jai_step *step, const char *path, uint64_t flags)
 {
-	auto_fd fd = sys_openat2(AT_FDCWD, path, O_PATH | flags, RESOLVE_NO_SYMLINKS);
+	const uint64_t resolve = left_out("unmoved-sources") ? 0 : RESOLVE_NO_SYMLINKS;
+	auto_fd fd = sys_openat2(AT_FDCWD, path, O_PATH | flags, resolve);
 
 	return fd < 0 || check_same(step, fd) < 0 ? -1 : steal_fd(&fd);
 }
 
 static int open_inside(const struct state *s, const char *path, uint64_t flags)
 {
+	const uint64_t resolve = left_out("unmoved-targets")
+					 ? RESOLVE_IN_ROOT
+					 : RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH;
+
 	/* Every target is absolute; "." stands for the root itself. */
-	return sys_openat2(s->root, path[1] ? path + 1 : ".", O_PATH | flags,
-			   RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
+	return sys_openat2(s->root, path[1] ? path + 1 : ".", O_PATH | flags, resolve);
 }
 
 /* Opens the directory that holds path inside and points *name at the last component. */
@@ -367,7 +371,7 @@ int op_bind(struct state *s, const struct jai_step *step)
 		return errno;
 	/* What is mounted below a grant is not granted: all read-only first, then the top as asked.
 	 */
-	if (step->flags & JAI_RECURSIVE) {
+	if (step->flags & JAI_RECURSIVE && !left_out("read-only-below-grants")) {
 		attr.attr_set = wanted | MOUNT_ATTR_RDONLY;
 		if (sys_mount_setattr(tree, AT_RECURSIVE, &attr) < 0)
 			return errno;

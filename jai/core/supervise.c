@@ -11,7 +11,7 @@
  * Each dies with the one above it.  The command stays in the caller's process group, so the
  * terminal and the shell's job control see it as they would without jai.
  */
-#include "plan.h"
+#include "mutants.h"
 
 #include <poll.h>
 #include <string.h>
@@ -82,6 +82,8 @@ static _Noreturn void keep_jail(struct state *s, int init)
 	struct pollfd polled[] = {{.fd = init, .events = POLLIN}, {.fd = s->control, .events = 0}};
 	int error = publish_jail(s);
 
+	if (left_out("end-with-the-parent"))
+		polled[1].fd = -1;
 	if (error) {
 		report(s, REPORT_FAILED, (int)s->step, error);
 		sys_pidfd_send_signal(init, SIGKILL);
@@ -102,7 +104,9 @@ static _Noreturn void keep_jail(struct state *s, int init)
 int op_init(struct state *s, const struct jai_step *step)
 {
 	int pidfd = -1;
-	pid_t pid = sys_clone3(CLONE_NEWPID | CLONE_NEWIPC, SIGCHLD, &pidfd);
+	const uint64_t namespaces = (left_out("pid-namespace") ? 0 : CLONE_NEWPID) |
+				    (left_out("ipc-namespace") ? 0 : CLONE_NEWIPC);
+	pid_t pid = sys_clone3(namespaces, SIGCHLD, &pidfd);
 
 	(void)step;
 	if (pid < 0)
@@ -114,6 +118,8 @@ int op_init(struct state *s, const struct jai_step *step)
 	}
 	/* We die with the keeper, and the jail with us. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (left_out("wiped-words"))
+		return 0;
 	memset(s->words, 0, s->words_size);
 	if (s->words_size > 4)
 		strcpy(s->words, "jai");
@@ -123,6 +129,8 @@ int op_init(struct state *s, const struct jai_step *step)
 /* Kills and reaps everything in the jail but ourselves. */
 static void end_all(void)
 {
+	if (left_out("pid-namespace"))
+		return;
 	do
 		kill(-1, SIGKILL);
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR);
@@ -168,6 +176,8 @@ static _Noreturn void supervise_command(struct state *s)
 	sigaddset(&child, SIGCHLD);
 	polled[0].fd = signalfd(-1, &child, SFD_CLOEXEC);
 	close_all_but((int[]){polled[0].fd, s->control, s->report}, 3);
+	if (left_out("end-with-the-parent"))
+		polled[1].fd = -1;
 	leave_group(s);
 	report(s, REPORT_STARTED, 0, 0);
 	for (;;) {

@@ -1,6 +1,6 @@
 /* What a jail could change all the same: looked at from outside, when everything in it has ended.
  */
-#include "plan.h"
+#include "mutants.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -59,7 +59,7 @@ int jai_changed(const void *image, size_t size, int32_t *steps, int most)
 	int32_t bad;
 	int found = 0;
 
-	if (plan_read(&plan, image, size, &bad) < 0)
+	if (left_out("watched-files") || plan_read(&plan, image, size, &bad) < 0)
 		return 0;
 	for (uint32_t i = 0; i < plan.count; i++) {
 		const struct jai_step *step = &plan.steps[i];

@@ -17,7 +17,9 @@ import pytest
 
 from jai.errors import RefusedError
 from jai.host import HELPER
-from jai.verbs import setup
+from jai.verbs.setup import apparmor, ranges
+from jai.verbs.setup.account import GECOS, USER
+from jai.verbs.setup.book import BOOK, FOLDER
 from tests.helpers import JAI_FAILED, PATH, find_jai, outside_walls
 
 if TYPE_CHECKING:
@@ -170,7 +172,7 @@ class Machine:
 
     def lines(self, name: str) -> dict[int, int]:
         """The strict ids in /etc/subuid or /etc/subgid."""
-        return setup.find_ranges(self.bytes(f"/etc/{name}"))
+        return ranges.find_ranges(self.bytes(f"/etc/{name}"))
 
     def end(self) -> None:
         """Let go of it."""
@@ -218,7 +220,7 @@ def test_setup_makes_all_that_strict_mode_needs(machine: Machine) -> None:
     assert shell.endswith("nologin")
     assert machine.lines("subuid") == {0: 2_100_000_000, 1500: 2_100_000_001, 1501: 2_100_000_002}
     assert machine.lines("subgid") == machine.lines("subuid")
-    for path, mode in {setup.FOLDER: 0o755, HELPER: 0o755, setup.BOOK: 0o600}.items():
+    for path, mode in {FOLDER: 0o755, HELPER: 0o755, BOOK: 0o600}.items():
         found = (machine.root / path[1:]).lstat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, mode), path
     assert os.getxattr(machine.root / HELPER[1:], "security.capability") == PRIVILEGE
@@ -402,7 +404,7 @@ def test_a_line_of_the_user_is_kept(machine: Machine) -> None:
 
     done = machine.setup()
 
-    assert machine.lines("subuid") == {0: 2_100_000_000, 1500: 300_000, 1501: setup.UNFIT}
+    assert machine.lines("subuid") == {0: 2_100_000_000, 1500: 300_000, 1501: ranges.UNFIT}
     assert machine.lines("subgid") == {0: 2_100_000_000, 1500: 2_100_000_001, 1501: 400_000}
     assert done.returncode == 0
     assert "/etc/subuid: strict mode can not use the line of dora" in done.stderr
@@ -422,7 +424,7 @@ def test_when_every_number_is_taken_nothing_is_made(machine: Machine) -> None:
 
 
 @as_root
-@pytest.mark.parametrize(("uid", "gecos"), [(1000, setup.GECOS), (0, setup.GECOS), (900, "Jai Kumar")])
+@pytest.mark.parametrize(("uid", "gecos"), [(1000, GECOS), (0, GECOS), (900, "Jai Kumar")])
 def test_somebody_called_jai_is_left_alone(machine: Machine, uid: int, gecos: str) -> None:
     """A user of that name that is not ours is refused, and nothing is made."""
     machine.write("/etc/passwd", machine.text("/etc/passwd") + f"jai:x:{uid}:{uid}:{gecos}:/:/bin/sh\n")
@@ -438,7 +440,7 @@ def test_somebody_called_jai_is_left_alone(machine: Machine, uid: int, gecos: st
 @as_root
 def test_the_user_of_a_package_is_not_ours_to_remove(machine: Machine) -> None:
     """A user and group that were there before stay."""
-    machine.sh(f"useradd --system --home-dir / --shell /usr/sbin/nologin --comment '{setup.GECOS}' jai")
+    machine.sh(f"useradd --system --home-dir / --shell /usr/sbin/nologin --comment '{GECOS}' jai")
     before = machine.tree()
 
     assert "already there: the system user jai" in machine.good_setup()
@@ -478,7 +480,7 @@ def test_what_was_changed_by_hand_is_left_and_said(machine: Machine) -> None:
     assert machine.text("/etc/subgid") == FOREIGN
     for path in ("passwd", "group", "shadow", "gshadow"):
         assert "\njai:" in machine.text(f"/etc/{path}")
-    assert os.listdir(machine.root / setup.FOLDER[1:]) == ["jai-idmap"]
+    assert os.listdir(machine.root / FOLDER[1:]) == ["jai-idmap"]
 
 
 @as_root
@@ -659,7 +661,7 @@ def test_systemd_can_make_the_user(machine: Machine) -> None:
     made = machine.text("/etc/passwd")
     machine.good_setup("--remove")
 
-    assert f":{setup.GECOS}:/:/usr/sbin/nologin\n" in made
+    assert f":{GECOS}:/:/usr/sbin/nologin\n" in made
     assert machine.tree() == before
 
 
@@ -753,12 +755,12 @@ def test_what_is_no_program_is_not_installed(machine: Machine) -> None:
 )
 def test_lines_are_read_as_the_helper_reads_them(text: bytes, expected: dict[int, int]) -> None:
     """The first line with the number counts, one without a range does not, and a wrong one is no use."""
-    assert setup.find_ranges(text) == expected
+    assert ranges.find_ranges(text) == expected
 
 
 def test_the_profile_names_the_helper_and_each_launcher() -> None:
     """One profile each, that allows user namespaces and restricts nothing."""
-    text = setup.profile(HELPER, ["/home/ada lace/.venv/bin/jai", "/opt/jai/bin/jai"])
+    text = apparmor.profile(HELPER, ["/home/ada lace/.venv/bin/jai", "/opt/jai/bin/jai"])
 
     assert text.startswith("#")
     assert text.count("abi <abi/4.0>,\ninclude <tunables/global>\n") == 1
@@ -777,7 +779,7 @@ def test_the_profile_names_the_helper_and_each_launcher() -> None:
 def test_a_path_that_is_a_pattern_gets_no_profile(path: str) -> None:
     """Whoever names a folder can not write the profile of other programs."""
     with pytest.raises(RefusedError, match="AppArmor would take"):
-        setup.profile("/h", [path])
+        apparmor.profile("/h", [path])
 
 
 # No kernel here has AppArmor: its files and the parser are imitated.
@@ -799,15 +801,15 @@ def test_apparmor_is_told_where_it_restricts(machine: Machine) -> None:
     before = machine.tree()
 
     first = machine.good_setup()
-    profile = machine.text(setup.PROFILE)
+    profile = machine.text(apparmor.PROFILE)
     again = machine.good_setup()
     machine.good_setup("--remove")
 
-    assert profile == setup.profile(HELPER, [launcher])
-    assert f"done: {setup.PROFILE}, which lets {HELPER} and {launcher} make user namespaces" in first
-    assert f"already there: {setup.PROFILE}" in again
+    assert profile == apparmor.profile(HELPER, [launcher])
+    assert f"done: {apparmor.PROFILE}, which lets {HELPER} and {launcher} make user namespaces" in first
+    assert f"already there: {apparmor.PROFILE}" in again
     calls = machine.text("/usr/local/parsed").splitlines()
-    assert calls == [f"{word} {setup.PROFILE}" for word in ("-r", "-r", "-R")]
+    assert calls == [f"{word} {apparmor.PROFILE}" for word in ("-r", "-r", "-R")]
     assert machine.tree() == before
 
 
@@ -816,13 +818,13 @@ def test_a_profile_of_somebody_else_is_left(machine: Machine) -> None:
     """What --setup has not written is neither replaced nor removed."""
     machine.sh(RESTRICTED)
     machine.write("/usr/sbin/apparmor_parser", PARSER, 0o755)
-    machine.write(setup.PROFILE, "# mine\n")
+    machine.write(apparmor.PROFILE, "# mine\n")
     before = machine.tree()
 
     said = machine.good_setup()
     machine.good_setup("--remove")
 
-    assert f"left: {setup.PROFILE}, which --setup has not made or somebody has changed since" in said
+    assert f"left: {apparmor.PROFILE}, which --setup has not made or somebody has changed since" in said
     assert machine.tree() == before
 
 
@@ -848,7 +850,7 @@ def test_the_fragments_for_packages_say_the_same(root: Path) -> None:
     """The user that a package declares is the one that --setup looks for."""
     declared = (root / "jai/data/sysusers.conf").read_text()
 
-    assert f'\nu {setup.USER} - "{setup.GECOS}" / /usr/sbin/nologin\n' in declared
+    assert f'\nu {USER} - "{GECOS}" / /usr/sbin/nologin\n' in declared
     if shutil.which("systemd-sysusers"):
         with contextlib.suppress(FileNotFoundError):
             done = subprocess.run(

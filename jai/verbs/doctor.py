@@ -35,7 +35,7 @@ from jai.record import Record
 from jai.settings import configuration_directory, read_settings
 from jai.store import layout, local_state, private_directory
 from jai.verbs.help import VERSION
-from jai.verbs.setup import UNFIT, find_ranges
+from jai.verbs.setup.ranges import UNFIT, find_ranges
 from jai.verbs.unmount import remove_tree
 
 TYPE_CHECKING = False

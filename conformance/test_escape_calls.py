@@ -10,7 +10,7 @@ import pytest
 
 from conformance.abilities import needs
 from conformance.accounts import must, run
-from conformance.clauses import clause
+from conformance.clauses import clause, guards
 from conformance.jails import PROBE, answers_of, in_each_mode, in_the_user_s_own_modes
 
 if TYPE_CHECKING:
@@ -133,25 +133,25 @@ USING = {
 }
 
 
-def at_a_terminal(account: Account, line: list[str], cwd: str) -> tuple[dict[str, str], str]:
+def at_a_terminal(account: Account, line: str, cwd: str) -> tuple[dict[str, str], str]:
     """What a probe tells at a terminal, and what it has typed there."""
-    seen = account.python(WITH_TERMINAL, shlex.join(line), cwd=cwd)
+    seen = account.python(WITH_TERMINAL, line, cwd=cwd)
     told, found, typed = seen.stdout.partition("TYPED ")
     assert found, seen.stderr
     return answers_of(type(seen)(seen.line, seen.rc, told, seen.stderr)), typed.strip()
 
 
 @clause("E01")
+@guards("filter")
 @also_as_root
 @in_each_mode
 def test_nothing_is_typed_into_the_terminal(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Neither by TIOCSTI nor by TIOCLINUX, by whatever descriptor and however the request is written."""
     account, shut = outside.home.account, jail(mode)
     before = outside.state()
-    entry = [shut.jai, "-m", mode, "-j", shut.name]
 
-    answers, typed = at_a_terminal(account, [*entry, *words(TYPING | CONSOLE | USING)], shut.project)
-    control, would_be = at_a_terminal(account, words(TYPING | USING), shut.project)
+    answers, typed = at_a_terminal(account, shut.entry(*words(TYPING | CONSOLE | USING)), shut.project)
+    control, would_be = at_a_terminal(account, shlex.join(words(TYPING | USING)), shut.project)
 
     assert outside.state() == before
     # The terminal is the user's, and strict mode's user is another.
@@ -219,6 +219,7 @@ def with_bits(account: Account, folder: str) -> set[str]:
 
 
 @clause("E09")
+@guards("filter")
 @also_as_root
 @in_each_mode
 def test_no_set_id_file_is_left_behind(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -249,6 +250,7 @@ def test_no_set_id_file_is_left_behind(jail: MakeJail, outside: Outside, mode: s
 
 
 @clause("E09")
+@guards("filter")
 @in_the_user_s_own_modes
 def test_no_set_id_file_from_a_nested_namespace(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Being root of a user namespace of its own changes nothing."""
@@ -333,6 +335,7 @@ def test_a_hidden_file_can_not_be_opened_by_its_handle(jail: MakeJail, outside: 
 
 
 @clause("E11")
+@guards("filter")
 @in_the_user_s_own_modes
 def test_handles_in_a_nested_namespace(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Nor is one to the root of a namespace, on a file system of its own."""
@@ -384,6 +387,7 @@ PRIVILEGED = {
 
 
 @clause("E12")
+@guards("filter")
 @also_as_root
 @in_each_mode
 def test_parts_of_the_kernel_that_no_agent_needs(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -400,6 +404,7 @@ def test_parts_of_the_kernel_that_no_agent_needs(jail: MakeJail, outside: Outsid
 
 
 @clause("E12")
+@guards("filter")
 @also_as_root
 @needs("root")
 @in_each_mode
@@ -435,6 +440,7 @@ KEPT_SOCKETS = {
 
 
 @clause("E12")
+@guards("filter")
 @also_as_root
 @in_each_mode
 def test_sockets_of_other_families(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -455,6 +461,7 @@ def test_sockets_of_other_families(jail: MakeJail, outside: Outside, mode: str) 
 
 
 @clause("E12")
+@guards("filter")
 @in_the_user_s_own_modes
 def test_sockets_in_a_nested_network(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Raw packets and the firewall are shut to the root of a namespace of its own, too."""
@@ -502,15 +509,16 @@ in_a_session_of_its_own(act)
 }
 
 
-def next_to_a_neighbour(account: Account, line: list[str], cwd: str) -> tuple[dict[str, str], list[str]]:
+def next_to_a_neighbour(account: Account, line: str, cwd: str) -> tuple[dict[str, str], list[str]]:
     """What a probe tells, and the priorities of what was started beside it."""
-    seen = account.python(WITH_NEIGHBOUR, shlex.join(line), cwd=cwd)
+    seen = account.python(WITH_NEIGHBOUR, line, cwd=cwd)
     told, found, neighbour = seen.stdout.partition("NEIGHBOUR ")
     assert found, seen.stdout + seen.stderr
     return answers_of(type(seen)(seen.line, seen.rc, told, seen.stderr)), neighbour.split()
 
 
 @clause("E12")
+@guards("filter")
 @also_as_root
 @in_each_mode
 def test_priorities_of_the_process_group(jail: MakeJail, outside: Outside, mode: str) -> None:
@@ -519,10 +527,8 @@ def test_priorities_of_the_process_group(jail: MakeJail, outside: Outside, mode:
     probe = words(PRIORITIES | OWN_PRIORITIES)
     before = outside.state()
 
-    answers, neighbour = next_to_a_neighbour(
-        account, [shut.jai, "-m", mode, "-j", shut.name, *probe], shut.project
-    )
-    control, changed = next_to_a_neighbour(account, words(PRIORITIES), shut.project)
+    answers, neighbour = next_to_a_neighbour(account, shut.entry(*probe), shut.project)
+    control, changed = next_to_a_neighbour(account, shlex.join(words(PRIORITIES)), shut.project)
 
     assert outside.state() == before
     assert answers == dict.fromkeys(PRIORITIES, "EPERM") | dict.fromkeys(OWN_PRIORITIES, "ok")

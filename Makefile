@@ -13,7 +13,7 @@ option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
 only = $(call option,K,-k) $(call option,MODE,--mode)
 guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs)
 
-.PHONY: help run test check conformance mutants guest bench fmt man clean \
+.PHONY: help run test check conformance mutants peers guest bench fmt man clean \
 	ready-run ready-check ready-test ready-mutants ready-guests
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "                       some of them in a guest: another kernel, another file system of the homes"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
+	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"
 	@echo "make bench             start-up times beside other sandboxes"
 	@echo "make fmt               format Python and C"
 	@echo "make man               bring the lists of options in the manual pages up to date"
@@ -65,6 +66,10 @@ guest: ready-guests
 mutants: ready-mutants
 	@JAI_WHEELHOUSE=build/mutants/wheelhouse $(BIN)/python -m conformance.wall -- \
 		.ci/inside $(BIN)/python -m pytest -q -rNfE -p conformance.mutants conformance $(only)
+
+peers: ready-test
+	@$(BIN)/python -m conformance.wall -- \
+		.ci/inside $(BIN)/python -m pytest -p no:cacheprovider -q -rNfE conformance/peers.py
 
 bench: ready-test
 	@$(BIN)/python -m conformance.wall -- .ci/inside $(BIN)/pytest -p no:cacheprovider -q bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import time
@@ -585,3 +586,54 @@ def test_a_subvolume_below_the_home(jail: MakeJail, outside: Outside, mode: str)
 
     assert outside.state() == before
     assert "volume" not in seen.words
+
+
+MANY = 100_000 if os.environ.get("JAI_STRESS") == "full" else 1000
+# Argument: how many files.  Names and paths at the kernel's limits, and a file that lends its owner's id.
+ODD_HOME = """
+import os, sys
+os.mkdir("many")
+for number in range(int(sys.argv[1])):
+    open(f"many/{number}", "w").close()
+top = os.getcwd()
+length = len(top)
+os.mkdir("deep")
+os.chdir("deep")
+while length + 202 < 4090:
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+    length += 201
+open("end", "w").close()
+os.chdir(top)
+os.mkdir("names")
+for name in (b"n" * 255, b"\\xff" * 255, b" ", b"\\n", b"$(reboot)", b"a:b,c=d\\\\e", b"-"):
+    with open(os.path.join(b"names", name), "wb") as file:
+        file.write(name)
+with open("lends", "w") as file:
+    file.write("#!/bin/sh\\n")
+os.chmod("lends", 0o6755)
+"""
+
+
+@clause("D15")
+@guards("overlay")
+@in_each_mode
+@pytest.mark.timeout(1200)
+def test_an_odd_home_can_be_listed_and_removed(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """Many files, names and paths at the limits, immutable and set-id ones: nothing happens to them."""
+    account, odd = outside.home.account, jail(mode)
+    must(account.python(ODD_HOME, str(MANY)))
+    run(account.host, f"touch {outside.home.path}/fixed && chattr +i {outside.home.path}/fixed")
+    before = outside.state()
+    list_all = "find ~/many ~/deep ~/names ~/lends -print0 | sort -z | sha256sum"
+
+    listed = odd.sh(list_all)
+    removed = odd.sh("rm -rf ~/* ~/.[!.]* 2>/dev/null; ls ~", timeout=600)
+    again = odd.sh("ls ~; echo started")
+
+    assert outside.state() == before
+    control = must(account.sh(list_all)).stdout
+    assert (listed.stdout == control) == (mode == "casual")
+    assert {"many", "deep", "names", "lends"}.isdisjoint(removed.words)  # control: inside they are gone
+    assert again.words[-1] == "started"
+    run(account.host, f"chattr -i {outside.home.path}/fixed")

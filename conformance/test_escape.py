@@ -49,7 +49,7 @@ for_everybody_s_own = pytest.mark.parametrize(
     ("account", "mode"), [by_ada["casual"], by_ada["bare"], *as_root], indirect=["account"]
 )
 # A place that only root can furnish, in a mount namespace that is not the machine's.
-with_root = needs("root for loop file systems")
+with_root = needs("root")
 
 # Arguments: where it says that it is ready, then the sockets to listen on; @ is an abstract one.
 LISTENER = """
@@ -577,7 +577,7 @@ def test_the_kernel_s_settings_can_not_be_opened_for_writing(
 
 @clause("E08")
 @guards("cgroup-namespaces")
-@needs("root for loop file systems")
+@needs("root")
 @pytest.mark.parametrize("account", ["root"], indirect=True)
 @in_the_user_s_own_modes
 def test_root_gains_no_control_group_by_nesting(jail: MakeJail, home: Home, mode: str) -> None:
@@ -666,6 +666,46 @@ def test_no_network(jail: MakeJail, outside: Outside, mode: str) -> None:
         "own IPv6": "ok",
         name: "ECONNREFUSED",
     }
+
+
+# --- later ------------------------------------------------------------------------------------------------
+
+# What runs something later: the places that others read, and the programs that write there.
+LATER = {
+    "/var/spool/cron/crontabs": "crontab - <job",
+    "/var/spool/cron/atjobs": "at now <job",
+    "/var/lib/systemd/linger": "loginctl enable-linger",
+    "/etc/cron.d": "systemctl --user start job",
+    "/etc/systemd/user": "systemd-run --user true",
+}
+
+
+@clause("P02")
+@guards("read-only-root")
+@with_root
+@for_everybody
+def test_nothing_is_arranged_for_later(jail: MakeJail, account: Account, home: Home, mode: str) -> None:
+    """Neither cron, at nor systemd take a job from inside, by a file or by their programs."""
+    host = account.host
+    acts = {place: f"open('{place}/job', 'w').write('* * * * * true')" for place in LATER}
+    spool = "mkdir -p cron/crontabs cron/atjobs; chmod 777 cron/*"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(furnished(host, "/var/spool", spool))
+        stack.enter_context(furnished(host, "/var/lib/systemd", "mkdir -m 777 linger"))
+        for place in ("/etc/cron.d", "/etc/systemd/user"):
+            stack.enter_context(furnished(host, place, "chmod 777 ."))
+        probed = jail(mode)
+
+        answers = probed.tries(acts)
+        programs = probed.sh(f"echo true > job; {'; '.join(f'{line}; echo $?' for line in LATER.values())}")
+        left = run(host, f"find {' '.join(LATER)} -type f").stdout
+        control = outside_of_a_jail(account, acts)
+    run(host, f"rm -f {home.project}/job")
+
+    assert control == dict.fromkeys(acts, "ok")
+    assert answers == dict.fromkeys(acts, "EROFS")
+    assert "0" not in programs.words
+    assert left == ""
 
 
 # --- races -------------------------------------------------------------------------------------------------

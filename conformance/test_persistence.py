@@ -148,6 +148,8 @@ def test_what_is_left_in_the_project_does_not_run(
         ".jai/default.conf": "dir! /srv/watched/PWNED\n",
         "default.conf": "dir /srv\n",
     }
+    plant |= dict.fromkeys(("jai-python", "python3", "bin/jai"), "#!/bin/sh\ntouch /srv/watched/PWNED\n")
+    plant |= {".env": "LD_PRELOAD=./evil.so\nPYTHONPATH=.\n", "evil.so": "not a library\n"}
     plant |= {".jairc": "touch /srv/watched/PWNED\n", "sh": "#!/bin/sh\ntouch /srv/watched/PWNED\n"}
     code = (
         f"for path, text in {plant!r}.items():\n"

@@ -883,7 +883,8 @@ def test_a_doctor_that_is_interrupted(user: User, number: signal.Signals) -> Non
             child.send_signal(number)
             rest, err = child.communicate(timeout=30)
         assert "Traceback" not in err
-        assert child.returncode in (128 + number, 0, -number), "".join(seen) + rest + err
+        # 0 and 1 are verdicts: it had come to its end before the signal did.
+        assert child.returncode in (128 + number, 0, 1, -number), "".join(seen) + rest + err
 
 
 def test_a_reader_that_goes_away(user: User) -> None:

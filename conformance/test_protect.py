@@ -230,13 +230,30 @@ def test_what_can_not_be_prevented_is_told(jail: MakeJail, repository: Home, mod
     told = jail(mode).sh(f"{act}; (exit 7)", *options)
 
     name = f"{repository.project}/{path}"
-    verb = {"a link": "replaced", "a submodule's configuration": "changed"}.get(what, "made")
+    verb = "changed" if what in ("a link", "a submodule's configuration") else "made"
     assert told.stderr.splitlines()[:1] == [f"jai: {name} was {verb} while the jail ran"]
     assert "look at it" in told.stderr
     assert told.rc == 7
     must(repository.account.sh(f"rm -r {path}; {prepare or 'true'} 2>&-", cwd=repository.project))
     control = jail(mode).sh(act, "--protect", "none")
     assert control.stderr == ""
+
+
+@clause("P05")
+@needs("git")
+@in_each_mode
+@pytest.mark.parametrize(("act", "made"), [("git init -q", ".git"), ("git init -q --bare .", "HEAD")])
+def test_a_repository_in_a_repository_is_told(
+    jail: MakeJail, repository: Home, mode: str, act: str, made: str
+) -> None:
+    """A new one in the granted part of a repository would be the one that git uses there."""
+    part = f"{repository.project}/src"
+
+    told = jail(mode).sh(act, cwd=part)
+
+    assert told.stderr.splitlines()[:1] == [f"jai: {part}/{made} was made while the jail ran"]
+    again = jail(mode).sh("true", cwd=part)
+    assert (again.stderr, again.rc) == ("", 0)  # it is known now
 
 
 @clause("P05")
@@ -267,7 +284,7 @@ def test_a_nested_namespace_that_renames_the_hooks_is_told(
     """The kernel forbids to rename a mount point only where it is one; what that does is seen."""
     seen = jail(mode).run(["/usr/bin/python3", "-I", "-c", RENAME])
 
-    assert f"{repository.project}/.git/hooks was replaced while the jail ran" in seen.stderr
+    assert f"{repository.project}/.git/hooks was changed while the jail ran" in seen.stderr
     planted = repository.account.sh("test -e .git/hooks/pre-commit && ls .git", cwd=repository.project)
     assert "away" in planted.words  # control: it was
 
@@ -282,7 +299,7 @@ def test_a_nested_namespace_that_moves_jai_s_own_files_is_told(jail: MakeJail, h
     seen = jail(mode).run(["/usr/bin/python3", "-I", "-c", code], "-D", "-d", home.path, cwd=home.path)
 
     assert (quiet.rc, quiet.stderr) == (0, "")
-    assert f"{home.path}/.jai was replaced while the jail ran" in seen.stderr
+    assert f"{home.path}/.jai was changed while the jail ran" in seen.stderr
     moved = home.account.sh("ls away .jai", cwd=home.path)
     assert "default.conf" in moved.words  # control: it was
 
@@ -297,7 +314,7 @@ def test_strict_mode_has_no_nested_namespace_to_rename_in(jail: MakeJail, reposi
     seen = jail("strict").run(["/usr/bin/python3", "-I", "-c", RENAME])
 
     assert "OSError: [Errno 28]" in seen.stderr
-    assert "was replaced" not in seen.stderr
+    assert "was changed" not in seen.stderr
     assert project_of(repository) == before
 
 

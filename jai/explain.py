@@ -12,7 +12,6 @@ from jai._core import lib
 from jai.describe import describe
 from jai.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, HostError, JaiError, StepError, printable
 from jai.host import read_bytes
-from jai.steps import CONTENT, SAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,9 +52,8 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
 
 def changes(steps: Sequence[Step]) -> str:
     """Say that these watched things are not as they were."""
-    verbs = {0: "made", SAME: "replaced", CONTENT: "changed"}
     lines = [
-        f"jai: {printable(step.target)} was {verbs[step.flags]} while the jail ran\n"
+        f"jai: {printable(step.target)} was {'changed' if step.flags else 'made'} while the jail ran\n"
         for step in steps[:MOST_TOLD]
     ]
     if len(steps) > MOST_TOLD:

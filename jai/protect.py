@@ -62,20 +62,16 @@ def find_protected(settings: Settings, host: Host, grants: tuple[Granted, ...]) 
     Raises: RefusedError if it is more than the kernel should have mounts for.
     """
     tops = [grant.path for grant in grants if grant.type == "directory" and not grant.readonly]
-    wanted: dict[str, None] = {}
-    rewritten: set[str] = set()
+    wanted: dict[str, bool] = {}  # whether git writes it anew all the time
     for name in settings.protected:
-        if name != GIT:
-            wanted.update((os.path.normpath(os.path.join(top, name)), None) for top in tops)
-            continue
-        for repository in _repositories(host, tops):
-            wanted.update((path, None) for path in _run_by_git(host, repository))
-            # `git submodule update` writes it anew each time, as it was.
-            rewritten.update(f"{module}/config" for module in repository.modules)
+        if name == GIT:
+            wanted.update(pair for folder in _folders(host, tops) for pair in _by_git(host, folder))
+        else:
+            wanted.update((os.path.normpath(os.path.join(top, name)), False) for top in tops)
     found: dict[str, Protected] = {}
-    for path in wanted:
+    for path, rewritten in wanted.items():
         place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
-        for each in _protected(host, place, rewritten=path in rewritten):
+        for each in _protected(host, place, rewritten=rewritten):
             if can_be_written(each.path, grants) and len(os.fsencode(each.path)) <= PATH_LIMIT:
                 found[each.path] = each
     if len(found) > MOST:
@@ -107,33 +103,43 @@ def _protected(host: Host, place: str, *, rewritten: bool) -> Iterator[Protected
             yield from _protected(host, host.real(place), rewritten=False)
 
 
-def _repositories(host: Host, tops: Iterable[str]) -> Iterator[Repository]:
-    """Give the repositories that are granted, or lie between here and a grant's top."""
+def _folders(host: Host, tops: Iterable[str]) -> Iterator[str]:
+    """Give the granted directories, and those that lie between here and the top of a grant."""
     for top in tops:
         folder = host.cwd if is_below(host.cwd, top) else top
-        while True:
-            yield from _work_tree(host, folder)
-            if folder == top:
-                break
+        while folder != top:
+            yield folder
             folder = os.path.dirname(folder)
-        if host.find_link(f"{top}/HEAD") and host.find_link(f"{top}/objects"):
-            yield _repository(host, top, top, ())
+        yield top
 
 
-def _work_tree(host: Host, folder: str) -> Iterator[Repository]:
-    """Look whether `.git` is a repository, a link to one, or a file that names one."""
+def _by_git(host: Host, folder: str) -> Iterator[tuple[str, bool]]:
+    """Give what git would run or make in a folder, and whether it writes it anew all the time."""
+    repository = _repository_in(host, folder)
+    if repository:
+        yield from ((path, False) for path in _run_by_git(host, repository))
+        # `git submodule update` does, with what was there.
+        yield from ((f"{module}/config", True) for module in repository.modules)
+    else:
+        # What is missing, and would make a repository, or a bare one.
+        yield f"{folder}/.git", False
+        yield f"{folder}/objects" if host.find_link(f"{folder}/HEAD") else f"{folder}/HEAD", False
+
+
+def _repository_in(host: Host, folder: str) -> Repository | None:
+    """Look for `.git`, which is a repository, a link to one or a file that names one, or for a bare one."""
     git = f"{folder}/.git"
     found = host.find_link(git)
     if found is None:
-        return
+        bare = host.find_link(f"{folder}/HEAD") and host.find_link(f"{folder}/objects")
+        return _repository(host, folder, folder, ()) if bare else None
     if found.type == "directory":
-        yield _repository(host, git, folder, ())
-        return
+        return _repository(host, git, folder, ())
     gitdir = host.real(git)
     text = host.start_of(git)
     if text.startswith(GITDIR):
         gitdir = _lead(host, os.path.dirname(gitdir), text[len(GITDIR) :])
-    yield _repository(host, gitdir, folder, (git,))
+    return _repository(host, gitdir, folder, (git,))
 
 
 def _lead(host: Host, base: str, line: str) -> str:

@@ -91,12 +91,13 @@ def test_what_is_covered_in_a_grant_is_watched() -> None:
     read_only = FakeHost(cwd=HOME)
     read_only.read_only.add(HOME)
 
-    watched = {each.path: (each.same, each.changed) for each in decided(host, "-Dd", HOME, "true").protected}
+    alone = ("--protect", "none", "-Dd", HOME, "true")
+    watched = {each.path: (each.same, each.changed) for each in decided(host, *alone).protected}
 
     places = (f"{HOME}/.jai", f"{HOME}/.ssh", f"{HOME}/.config/gh")
     assert watched == {path: (host.things[path].same, 0) for path in places}
-    assert decided(read_only, "-Dd", HOME, "true").protected == ()
-    assert decided(FakeHost(), "true").protected == ()
+    assert decided(read_only, *alone).protected == ()
+    assert decided(FakeHost(), "--protect", "none", "true").protected == ()
 
 
 def test_a_wider_grant_does_not_lift_a_mask() -> None:

@@ -47,7 +47,20 @@ def test_a_repository_is_protected_unless_that_is_switched_off() -> None:
     assert policy.pinned == (GIT,)
     assert decided(with_repository(), "--protect", "none", "true").protected == ()
     assert decided(with_repository(), "--unprotect", "git", "true").protected == ()
-    assert decided(FakeHost(), "true").protected == ()  # no repository, nothing to do
+
+
+def test_a_directory_without_a_repository_is_watched_for_a_new_one() -> None:
+    """In it git would run what the new one says, although there may be another one above."""
+    host = FakeHost()
+    assert watched(decided(host, "true")) == {".git", "HEAD"}
+    assert pinned(decided(host, "true")) == set()
+
+    host.add(f"{PROJECT}/HEAD", "file")
+    assert watched(decided(host, "true")) == {".git", "objects"}
+
+    host = with_repository(cwd=f"{PROJECT}/src")
+    host.add(f"{PROJECT}/src")
+    assert {f"src/{name}" for name in (".git", "HEAD")} <= watched(decided(host, "-d", PROJECT, "true"))
 
 
 def test_a_repository_between_here_and_the_grant_counts_and_others_do_not() -> None:
@@ -67,8 +80,8 @@ def test_what_is_read_only_anyway_needs_nothing() -> None:
     above = with_repository(cwd=f"{PROJECT}/src")
 
     assert decided(with_repository(), "-D", "-r", PROJECT, "true").protected == ()
-    assert decided(above, "true").protected == ()
-    assert decided(above, "-d", PROJECT, "true").protected != ()  # control
+    assert pinned(decided(above, "true")) == set()
+    assert pinned(decided(above, "-d", PROJECT, "true")) != set()  # control
 
 
 def test_a_grant_that_is_a_git_directory_itself() -> None:

@@ -196,9 +196,7 @@ static void tell_changes(const void *image, size_t size)
 		fputs("jai: ", stderr);
 		print_name(strings + step->target);
 		fprintf(stderr, " was %s while the jail ran\n",
-			step->flags & JAI_SAME	    ? "replaced"
-			: step->flags & JAI_CONTENT ? "changed"
-						    : "made");
+			step->flags & (JAI_SAME | JAI_CONTENT) ? "changed" : "made");
 	}
 	if (count > MOST_TOLD)
 		fprintf(stderr, "jai: and %d more\n", count - MOST_TOLD);

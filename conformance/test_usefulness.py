@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -251,6 +252,49 @@ def test_strace(jail: MakeJail, outside: Outside, mode: str) -> None:
 
     assert seen.stdout == control.stdout
     assert seen.words[-1] == "refused"
+
+
+# What developers' programs do, as far as it needs no network.
+DAILY_WORK = """
+set -e
+export GIT_CONFIG_GLOBAL=$PWD/gitconfig
+git config --global user.email ada@example.org; git config --global user.name Ada
+git init -q -b main origin; cd origin; echo 1 > a; git add a; git commit -qm one; git gc -q
+git worktree add -q ../tree; cd ..; git clone -q origin clone; cp -a clone copied
+/usr/bin/python3 -m venv env; env/bin/pip -q list >/dev/null
+mkdir package app; echo '{"name": "tiny", "version": "1.0.0"}' > package/package.json
+tar -czf tiny.tgz package; echo '{"name": "app", "version": "1.0.0"}' > app/package.json
+(cd app; npm install --offline --no-audit --no-fund --loglevel=error ../tiny.tgz >/dev/null; node -e 1)
+echo 'int main(void) { return 0; }' > a.c; printf 'a: a.c\\n\\tcc -o a a.c\\n' > Makefile; make -s -j2; ./a
+python3 -c 'import multiprocessing, socket; multiprocessing.Pool(2).map(abs, [-1]); socket.if_nameindex()'
+ps aux >/dev/null; getent hosts localhost >/dev/null; ssh -G host >/dev/null; touch done
+"""
+REFUSED = "grep -ohE '[a-z0-9_]+\\(.* = -1 (EPERM|ENOSYS) ' trace | sed -E 's/\\(.* = -1//' | sort -u"
+
+
+@clause("W01")
+@needs("strace")
+@needs("git")
+@needs("venv")
+@needs("npm")
+@needs("gcc")
+@needs("ssh")
+@in_the_user_s_own_modes
+@pytest.mark.timeout(300)
+def test_no_call_of_the_daily_work_is_refused(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """Of all that developers' programs ask of the kernel nothing is refused that is granted outside."""
+    account, shut = outside.home.account, jail(mode)
+    script = f"strace -f -Z -qq -o trace sh -c {shlex.quote(DAILY_WORK)} && ls done && {REFUSED}"
+
+    seen = shut.sh(f"{script}; strace -Z -o trace chmod g+s done; {REFUSED}", timeout=240)
+    must(run(account.host, f"find {shut.project} -mindepth 1 -delete"))
+    control = must(account.sh(script, cwd=shut.project, timeout=240)).stdout.split("\n")
+
+    done, *refused, chmod, _ = seen.stdout.split("\n")
+    assert done == control[0] == "done"
+    # Its ENOSYS is what an older kernel answers.
+    assert set(refused) - set(control) <= {"openat2 ENOSYS "}
+    assert chmod in ("fchmodat EPERM ", "fchmodat2 EPERM ")  # control: what is refused is seen
 
 
 @clause("W01")

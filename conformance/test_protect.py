@@ -110,7 +110,7 @@ def project_of(home: Home) -> Manifest:
 
 
 @clause("P05")
-@guards("protected-files")
+@guards("protected-files", "pinned-folders")
 @needs("git")
 @pytest.mark.also_as_root
 @in_each_mode

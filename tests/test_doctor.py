@@ -22,6 +22,7 @@ import pytest
 
 from conformance import abilities, manifest
 from jai.verbs import doctor
+from jai.verbs.doctor import isolate, records, system_calls
 from tests.helpers import Done, User, processes, traces, user, wait_until
 
 if TYPE_CHECKING:
@@ -937,7 +938,7 @@ def test_a_probe_that_does_not_end_is_killed() -> None:
     start = time.monotonic()
 
     with pytest.raises(TimeoutError):
-        doctor.within(0.3, lambda: subprocess.run(marker.split(), check=False).returncode)
+        isolate.within(0.3, lambda: subprocess.run(marker.split(), check=False).returncode)
 
     assert 0.25 < time.monotonic() - start < 5
     wait_until(lambda: marker not in out(["ps", "-ef"]), f"{marker} has been killed")
@@ -955,17 +956,17 @@ def test_a_probe_that_does_not_end_is_killed() -> None:
 )
 def test_a_probe_that_fails(work: object, says: str) -> None:
     """Its own words come back; the process that asked is not hurt."""
-    with pytest.raises(doctor.NoAnswerError, match=says):
-        doctor.within(5, work)  # type: ignore[arg-type]
+    with pytest.raises(isolate.NoAnswerError, match=says):
+        isolate.within(5, work)  # type: ignore[arg-type]
 
-    assert doctor.within(5, lambda: ["a\udcff", 1, None]) == ["a\udcff", 1, None]
-    assert len(doctor.within(5, lambda: "x" * 1_000_000)) == 1_000_000
+    assert isolate.within(5, lambda: ["a\udcff", 1, None]) == ["a\udcff", 1, None]
+    assert len(isolate.within(5, lambda: "x" * 1_000_000)) == 1_000_000
 
 
 def test_what_hangs_is_a_line(user: User) -> None:
     """A jail that does not come up in time is a fault that is reported, and is not waited for."""
     probe = doctor.Probe("casual mode", lambda _patient: iter(lambda: time.sleep(100), 0), 0.2)  # type: ignore[return-value,arg-type]
-    patient = doctor.Patient(*[None] * len(doctor.Patient._fields))  # type: ignore[arg-type]
+    patient = records.Patient(*[None] * len(records.Patient._fields))  # type: ignore[arg-type]
 
     (found,) = doctor._ask(probe, patient)
 
@@ -991,14 +992,17 @@ def test_the_tables() -> None:
 
 # Where the numbers of <linux/*.h> are installed, they are the ones that the doctor uses.
 NAMES = {
-    **{f"__NR_{name}": number for name, number in {**doctor.CALLS, **doctor.PRIVILEGED_CALLS}.items()},
-    "__NR_landlock_create_ruleset": doctor.LANDLOCK_CREATE_RULESET,
-    "TIOCSTI": doctor.TIOCSTI,
-    "MOUNT_ATTR_IDMAP": doctor.MOUNT_ATTR_IDMAP,
-    "PR_SET_NO_NEW_PRIVS": doctor.PR_SET_NO_NEW_PRIVS,
-    "PR_SET_DUMPABLE": doctor.PR_SET_DUMPABLE,
-    "STATX_ATTR_MOUNT_ROOT": doctor.STATX_ATTR_MOUNT_ROOT,
-    "FSCONFIG_CMD_CREATE": doctor.FSCONFIG_CMD_CREATE,
+    **{
+        f"__NR_{name}": number
+        for name, number in {**system_calls.CALLS, **system_calls.PRIVILEGED_CALLS}.items()
+    },
+    "__NR_landlock_create_ruleset": system_calls.LANDLOCK_CREATE_RULESET,
+    "TIOCSTI": system_calls.TIOCSTI,
+    "MOUNT_ATTR_IDMAP": system_calls.MOUNT_ATTR_IDMAP,
+    "PR_SET_NO_NEW_PRIVS": system_calls.PR_SET_NO_NEW_PRIVS,
+    "PR_SET_DUMPABLE": system_calls.PR_SET_DUMPABLE,
+    "STATX_ATTR_MOUNT_ROOT": system_calls.STATX_ATTR_MOUNT_ROOT,
+    "FSCONFIG_CMD_CREATE": system_calls.FSCONFIG_CMD_CREATE,
 }
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import pwd
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -735,6 +736,7 @@ def test_root_of_a_user_namespace(user: User) -> None:
 # --- what strict mode needs ---------------------------------------------------------------------------------
 
 HELPER = "/usr/local/libexec/jai/jai-idmap"
+ROOT = ["env", "-i", "HOME=/root", "USER=root", "PATH=/usr/bin:/bin"]
 # Which topic, what root does to the machine, and the state and a word of the answer. {uid} is the account's.
 PIECES = [
     ("helper", f"chmod 4755 {HELPER}", YES, "root's"),
@@ -827,10 +829,8 @@ def test_strict_mode_set_up(user: User, *, as_user: bool) -> None:
     disk = f"{user.home}/documents/disk"
     os.mkdir(disk)
     setup = f"SUDO_USER={user.name} {user.jai} --setup >/dev/null && mount -t tmpfs none {disk}"
-    root = ["env", "-i", "HOME=/root", "USER=root", "PATH=/usr/bin:/bin", user.jai, "--doctor"]
-
     with nothing_left(user):
-        done = start([*changed_machine(setup), *(user.line([user.jai, "--doctor"]) if as_user else root)])
+        done = start([*changed_machine(setup), *(user.line([]) if as_user else ROOT), user.jai, "--doctor"])
 
     report = read(done)
     for topic in ("helper", "user jai", "sub-uid", "sub-gid", "strict mode", "casual mode"):
@@ -838,6 +838,61 @@ def test_strict_mode_set_up(user: User, *, as_user: bool) -> None:
     if as_user:
         report.says("mounts in the home", OPTIONAL, disk, "helper", "is there")
     assert report.status == 0
+
+
+NOT_SET_UP = "sed -i /^jai:/d /etc/passwd && : >/etc/subuid && : >/etc/subgid"
+
+
+def examine_not_set_up(user: User, words: Sequence[str], before: Sequence[str] = ()) -> Report:
+    """Run the doctor where nothing of strict mode is set up, after what must succeed there."""
+    script = " && ".join([NOT_SET_UP, *(f"{each} >/dev/null 2>&1" for each in before)])
+    return read(start([*changed_machine(script), *words, user.jai, "--doctor"]))
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_without_an_installed_helper(user: User) -> None:
+    """Root uses the package's own; what its first strict jail makes is not made by asking."""
+    strict = [user.jai, "-m", "strict", "-D", "true"]
+
+    with nothing_left(user):
+        report = examine_not_set_up(user, ROOT)
+    after = examine_not_set_up(user, ROOT, [shlex.join([*ROOT, *strict]), "rm -r /root/.jai"])
+
+    for each in (report, after):
+        each.says("helper", YES, f"{HELPER} is not there", "root uses", "/jai/helper/jai-idmap")
+    report.says("strict mode", OPTIONAL, "makes a sub-uid, a sub-gid, the user jai →", shlex.join(strict[:4]))
+    for topic in ("sub-uid", "sub-gid", "user jai"):  # which are asked after strict mode
+        assert (report[topic].state, after[topic].state) == (OPTIONAL, YES)
+    after.says("strict mode", YES, "ran in a jail")
+    assert report.status == after.status == 0
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_user_without_an_installed_helper(user: User) -> None:
+    """A strict jail and a casual one over mounts start with sudo only, and that is what is said."""
+    disk = f"{user.home}/documents/disk"
+    os.mkdir(disk)
+    alone = shlex.join(user.line([user.jai]))
+    sudo = shlex.join([*ROOT, f"SUDO_USER={user.name}", user.jai])
+    before = [f"mount -t tmpfs none {disk}", *(f"{sudo} -m {mode} -D true" for mode in ("casual", "strict"))]
+    before += [f"! {alone} -m {mode} -D true" for mode in ("casual", "strict")]
+
+    report = examine_not_set_up(user, user.line([]), before)
+
+    report.says("helper", OPTIONAL, "strict mode, and casual mode over mounts, only with sudo")
+    report.says("strict mode", OPTIONAL, "not set up: the helper →", "--setup")
+    report.says("mounts in the home", NO, disk)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_of_a_user_namespace_without_an_installed_helper(user: User) -> None:
+    """It has nothing to lend the package's helper."""
+    with nothing_left(user):
+        words = user.line(["unshare", "--user", "--map-root-user", "env", "USER=root"])
+        report = examine_not_set_up(user, words)
+
+    report.says("helper", OPTIONAL, f"{HELPER} is not there", "only with sudo")
+    report.says("strict mode", OPTIONAL, "not set up: the helper, a sub-uid")
 
 
 # --- other signs --------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from jai.host import read_bytes
+from jai.host import HELPER, read_bytes
 from jai.options import BY_NAME
 from jai.verbs.doctor.records import NO, OPTIONAL, YES, Finding
 from jai.verbs.doctor.scratch import settle
@@ -30,14 +30,24 @@ def bare(patient: Patient) -> Iterator[Finding]:
 
 
 def strict(patient: Patient) -> Iterator[Finding]:
-    """Try a strict jail where it could work: as root, or with everything that set-up brings."""
-    needed = {"the helper": helper, "a sub-uid": sub_uid, "a sub-gid": sub_gid, "the user jai": jai_user}
-    lacks = [name for name, ask in needed.items() if any(each.state != YES for each in ask(patient))]
-    tried = [] if lacks and os.geteuid() != 0 else list(_jail(patient, "strict"))
-    if lacks and any(each.state != YES for each in tried or [Finding(NO, "not tried")]):
-        yield Finding(OPTIONAL, f"not set up: {', '.join(lacks)}", patient.setup)
-    else:
+    """Try a strict jail where it could work: as root, or with everything that set-up brings.
+
+    With the package's own helper, root's first one makes the ids that are missing: then none is tried.
+    """
+    ids = {"a sub-uid": sub_uid, "a sub-gid": sub_gid, "the user jai": jai_user}
+    needed = {"the helper": helper, **ids}
+    states = {name: each.state for name, ask in needed.items() for each in ask(patient)}
+    lacks = [name for name, state in states.items() if state != YES]
+    own = patient.host.helper() not in ("", HELPER)
+    makes = [name for name in ids if own and states[name] == OPTIONAL]
+    tried = [] if makes or (lacks and os.geteuid() != 0) else list(_jail(patient, "strict"))
+    if not lacks or (tried and all(each.state == YES for each in tried)):
         yield from tried
+    elif makes == lacks:
+        words = f"not tried: root's first strict jail makes {', '.join(makes)}"
+        yield Finding(OPTIONAL, words, f"{' '.join(patient.jai)} -m strict -D true")
+    else:
+        yield Finding(OPTIONAL, f"not set up: {', '.join(lacks)}", patient.setup)
 
 
 def _jail(patient: Patient, mode: str) -> Iterator[Finding]:

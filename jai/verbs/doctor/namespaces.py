@@ -7,6 +7,7 @@ import errno
 import os
 import struct
 
+from jai.host import read_bytes
 from jai.verbs.doctor.kernel import UNCONFINED
 from jai.verbs.doctor.records import NO, OPTIONAL, YES, Finding
 from jai.verbs.doctor.system_calls import (
@@ -48,6 +49,8 @@ SWITCHES = (
     ("kernel.unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1", False),
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "", False),  # the hint depends on where jai is
 )
+
+ALL_IDS = "0 0 4294967295"
 
 
 def user_namespaces(patient: Patient) -> Iterator[Finding]:
@@ -189,6 +192,12 @@ def _mend_namespaces(patient: Patient) -> str:
         if sysctl(name) == value and (root_too or os.geteuid() != 0):
             return command or f"{patient.setup}, or sudo sysctl {name}=0"
     return ""
+
+
+def id_map() -> str:
+    """Give the map of the user namespace that we are in, "" in the first one, and without /proc."""
+    mapped = " ".join(os.fsdecode(read_bytes("/proc/self/uid_map")).split())
+    return "" if mapped == ALL_IDS else mapped
 
 
 def is_chroot() -> bool:

@@ -12,6 +12,7 @@ from jai._core import lib
 from jai.host import HELPER, read_bytes
 from jai.verbs.doctor.file_systems import FILE_SYSTEMS, file_system
 from jai.verbs.doctor.kernel import version_of
+from jai.verbs.doctor.namespaces import id_map
 from jai.verbs.doctor.records import NO, OPTIONAL, YES, Finding
 from jai.verbs.doctor.system_calls import (
     AT_FDCWD,
@@ -44,9 +45,7 @@ def helper(patient: Patient) -> Iterator[Finding]:
     try:
         found = os.lstat(HELPER)
     except OSError:
-        yield Finding(
-            OPTIONAL, f"{HELPER} is not there: no strict mode, no casual mode over mounts", patient.setup
-        )
+        yield _without_installed_helper(patient)
         return
     wrong = [] if stat.S_ISREG(found.st_mode) else ["is not a file"]
     path = HELPER
@@ -69,6 +68,15 @@ def helper(patient: Patient) -> Iterator[Finding]:
         )
     else:
         yield Finding(YES, f"{HELPER} is root's, with its privileges")
+
+
+def _without_installed_helper(patient: Patient) -> Finding:
+    """Say who can do without: root lends the package's own its privileges, where it has them itself."""
+    own = patient.host.helper()
+    if own and not id_map():
+        return Finding(YES, f"{HELPER} is not there; root uses {own}")
+    words = f"{HELPER} is not there: strict mode, and casual mode over mounts, only with sudo"
+    return Finding(OPTIONAL, words, patient.setup)
 
 
 def _has_capabilities(path: str) -> bool:

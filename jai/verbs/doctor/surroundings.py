@@ -10,7 +10,7 @@ import time
 
 from jai.host import read_bytes
 from jai.verbs.doctor.jails import find_true
-from jai.verbs.doctor.namespaces import is_chroot
+from jai.verbs.doctor.namespaces import id_map, is_chroot
 from jai.verbs.doctor.records import NO, OPTIONAL, YES, Finding
 from jai.verbs.help import VERSION
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jai.verbs.doctor.records import Patient
-
-ALL_IDS = "0 0 4294967295"
 
 
 def version(patient: Patient) -> Iterator[Finding]:
@@ -60,8 +58,7 @@ def container(_patient: Patient) -> Iterator[Finding]:
     signs += [f"{word} in /proc/1/cgroup" for word in words if word in groups]
     if "JAI_MODE" in os.environ:
         signs.append("JAI_MODE: a jail of jai")
-    mapped = " ".join(os.fsdecode(read_bytes("/proc/self/uid_map")).split())
-    if mapped not in ("", ALL_IDS):
+    if mapped := id_map():
         signs.append(f"a user namespace ({mapped})")
     if is_chroot():
         signs.append("a chroot")

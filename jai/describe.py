@@ -103,7 +103,6 @@ WORDS: dict[int, Callable[[Step], str]] = {
         f"tmpfs {step.target} mode {step.mode:04o} size {step.source or 'default'}{_flags(step)}"
     ),
     lib.JAI_DEVPTS: lambda step: f"devpts {step.target}{_flags(step)}",
-    lib.JAI_DIRECTORY: lambda step: f"directory {step.target} mode {step.mode:04o}",
     lib.JAI_FILE: lambda step: f"file {step.target} mode {step.mode:04o}, {len(step.source)} characters",
     lib.JAI_SYMLINK: lambda step: f"symlink {step.target} -> {step.source}",
     lib.JAI_SEAL: lambda step: f"seal {step.target}",

@@ -232,7 +232,7 @@ def _filter(_step: Step, _number: int, _policy: Policy, _host: Host) -> tuple[st
     )
 
 
-MAKING = (lib.JAI_OVERLAY, lib.JAI_DIRECTORY, lib.JAI_FILE, lib.JAI_BIND)
+MAKING = (lib.JAI_OVERLAY, lib.JAI_FILE, lib.JAI_BIND)
 REASONS = {
     lib.JAI_LOCK: _lock,
     lib.JAI_HELPER: _strict,

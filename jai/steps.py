@@ -165,11 +165,6 @@ def devpts(target: str) -> Step:
     return Step(lib.JAI_DEVPTS, target, flags=MAKE)
 
 
-def directory(target: str, mode: int = 0o755) -> Step:
-    """Make a directory in the jail."""
-    return Step(lib.JAI_DIRECTORY, target, mode=mode)
-
-
 def file(target: str, content: str = "", mode: int = 0o644) -> Step:
     """Make a file in the jail."""
     return Step(lib.JAI_FILE, target, content, mode=mode)

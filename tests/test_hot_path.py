@@ -107,7 +107,7 @@ TRACES = {
     lib.JAI_EXEC: r'execve\((?:"[^"]*true", \["true"\]|0x)',
 }
 # The command's words and variables are arguments of the one execve.
-WITHOUT_CALL = {lib.JAI_ENV, lib.JAI_ARG, lib.JAI_KEEP, lib.JAI_DIRECTORY, lib.JAI_FILE}
+WITHOUT_CALL = {lib.JAI_ENV, lib.JAI_ARG, lib.JAI_KEEP, lib.JAI_FILE}
 # Only in strict mode, with something mounted below the home, or in a cgroup of the user's own.
 ELSEWHERE = {lib.JAI_NSLIMIT, lib.JAI_HELPER, lib.JAI_IDMAP, lib.JAI_CLONE}
 

@@ -37,7 +37,7 @@ struct jai_step {
 
 enum jai_limits {
 	JAI_MAGIC = 0x4e49414a,
-	JAI_VERSION = 1,
+	JAI_VERSION = 2,
 	JAI_MAX_IMAGE = 67108864,
 	JAI_MAX_STEPS = 1048576,
 	JAI_MAX_KEPT = 64,
@@ -55,33 +55,32 @@ enum jai_kind {
 	JAI_BIND = 6,	 /* target, source */
 	JAI_TMPFS = 7,	 /* target, mode, source: size */
 	JAI_DEVPTS = 8,	 /* target */
-	JAI_DIRECTORY = 9, /* target, mode */
-	JAI_FILE = 10,	   /* target, mode, source: content */
-	JAI_SYMLINK = 11,  /* target, source: what it points to */
-	JAI_SEAL = 12,	   /* target: the mount there becomes read-only */
-	JAI_PIVOT = 13,	   /* the clone becomes the root, the host's tree is gone */
-	JAI_INIT = 14,	   /* PID 1 of new PID and IPC namespaces goes on with the plan */
-	JAI_PROC = 15,	   /* target */
-	JAI_DROP = 16,	   /* no capability, no new privileges, not dumpable */
-	JAI_SPAWN = 17,	   /* the command's process goes on with the plan */
-	JAI_SCOPE = 18, /* Landlock: mode is the set of scopes; nothing where the kernel has none */
-	JAI_LIMIT = 19, /* mode: the resource, number: the limit */
-	JAI_CHDIR = 20, /* target, source: where else, extra: PWD=... for there */
-	JAI_KEEP = 21,	/* number: a descriptor that stays open */
-	JAI_CLOSE = 22, /* every other descriptor but 0, 1, 2 is closed at exec */
-	JAI_ENV = 23,	/* source: NAME=VALUE */
-	JAI_ARG = 24,	/* source: the next word of the command */
-	JAI_EXEC = 25,	/* source: the program; extra: PATH to look it up in */
-	JAI_NSLIMIT = 26, /* target: a file of /proc/sys/user, number: how many the jail may make */
-	JAI_HELPER = 27,  /* target: the privileged helper, which is started and asked below */
-	JAI_IDMAP = 28,	  /* source: what the helper shall map to the strict id, for a bind */
-	JAI_CLONE = 29,	  /* source: what the helper shall clone without what is mounted below */
-	JAI_FILTER = 30,  /* system calls are filtered, see filter/rules.h */
-	JAI_PIN = 31,	  /* target: bound onto itself, so that nobody inside can rename it */
-	JAI_WATCH = 32,	  /* target: at the end still what it is (SAME), of the change time number
+	JAI_FILE = 9,	 /* target, mode, source: content */
+	JAI_SYMLINK = 10, /* target, source: what it points to */
+	JAI_SEAL = 11,	  /* target: the mount there becomes read-only */
+	JAI_PIVOT = 12,	  /* the clone becomes the root, the host's tree is gone */
+	JAI_INIT = 13,	  /* PID 1 of new PID and IPC namespaces goes on with the plan */
+	JAI_PROC = 14,	  /* target */
+	JAI_DROP = 15,	  /* no capability, no new privileges, not dumpable */
+	JAI_SPAWN = 16,	  /* the command's process goes on with the plan */
+	JAI_SCOPE = 17, /* Landlock: mode is the set of scopes; nothing where the kernel has none */
+	JAI_LIMIT = 18, /* mode: the resource, number: the limit */
+	JAI_CHDIR = 19, /* target, source: where else, extra: PWD=... for there */
+	JAI_KEEP = 20,	/* number: a descriptor that stays open */
+	JAI_CLOSE = 21, /* every other descriptor but 0, 1, 2 is closed at exec */
+	JAI_ENV = 22,	/* source: NAME=VALUE */
+	JAI_ARG = 23,	/* source: the next word of the command */
+	JAI_EXEC = 24,	/* source: the program; extra: PATH to look it up in */
+	JAI_NSLIMIT = 25, /* target: a file of /proc/sys/user, number: how many the jail may make */
+	JAI_HELPER = 26,  /* target: the privileged helper, which is started and asked below */
+	JAI_IDMAP = 27,	  /* source: what the helper shall map to the strict id, for a bind */
+	JAI_CLONE = 28,	  /* source: what the helper shall clone without what is mounted below */
+	JAI_FILTER = 29,  /* system calls are filtered, see filter/rules.h */
+	JAI_PIN = 30,	  /* target: bound onto itself, so that nobody inside can rename it */
+	JAI_WATCH = 31,	  /* target: at the end still what it is (SAME), of the change time number
 			     in ns if that is not 0; or a file that still holds source (CONTENT); or
 			     still missing */
-	JAI_KINDS = 33
+	JAI_KINDS = 32
 };
 
 enum jai_flag {

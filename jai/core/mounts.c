@@ -444,11 +444,6 @@ int op_proc(struct state *s, const struct jai_step *step)
 	return mount < 0 ? errno : attach(s, step, mount);
 }
 
-int op_directory(struct state *s, const struct jai_step *step)
-{
-	return make_directories(s, text(s, step->target), step->mode & 07777) < 0 ? errno : 0;
-}
-
 int op_file(struct state *s, const struct jai_step *step)
 {
 	return make_file(s, text(s, step->target), step->mode & 07777, text(s, step->source)) < 0

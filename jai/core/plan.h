@@ -84,8 +84,8 @@ void report(const struct state *s, int kind, int step, int value);
 typedef int executor(struct state *s, const struct jai_step *step);
 
 executor op_lock, op_userns, op_netns, op_nslimit, op_pivot, op_helper, op_idmap, op_clone;
-executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_directory, op_file,
-	op_symlink, op_seal, op_proc, op_pin;
+executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_file, op_symlink, op_seal,
+	op_proc, op_pin;
 executor op_init, op_spawn;
 executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_filter, op_exec;
 

@@ -9,6 +9,7 @@ import os
 
 from jai.errors import EXIT_NOT_FOUND, HostError, JaiError, RefusedError, UsageError
 from jai.grants import DEV, PROC, SYS, Granted, find_grants, is_below, refuse_own_inside, said
+from jai.host import HELPER
 from jai.protect import Protected, can_be_written, find_protected
 from jai.record import Record
 from jai.settings import apply_environment
@@ -298,8 +299,11 @@ def _refuse_impossible(settings: Settings, host: Host) -> None:
 
 
 def _strict(settings: Settings, host: Host) -> Strict:
-    jailed = host.user("jai")
-    if jailed is None or not host.helper():
+    jailed, helper = host.user("jai"), host.helper()
+    if jailed is None and helper not in ("", HELPER):
+        message = "a strict jail needs the user jai, who does not exist yet"
+        raise HostError(message, hint="root's first strict jail makes it: run the command without --plan")
+    if jailed is None or not helper:
         message = f"the jail {settings.jail!r} is strict, and strict mode has not been set up"
         hint = "once: sudo jai --setup; or choose a mode that needs no root: -m casual, -m bare"
         raise HostError(message, hint=hint)

@@ -44,6 +44,7 @@ class FakeHost:
         self.tty = "/dev/pts/3"
         self.abi = 6
         self.texts: dict[str, str] = {}
+        self.own_helper = ""
         self.users: dict[str, Account] = {}
         self.cgroup_is_ours = False
         self.things: dict[str, Found] = {}
@@ -67,8 +68,8 @@ class FakeHost:
         return self.things.get(self.real(path))
 
     def helper(self) -> str:
-        """Give the installed helper."""
-        return HELPER if HELPER in self.things else ""
+        """Give the installed helper, else the package's own where root has one."""
+        return HELPER if HELPER in self.things else self.own_helper
 
     def set_up_strict(self) -> None:
         """Do what `jai --setup` does."""

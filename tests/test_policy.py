@@ -365,6 +365,17 @@ def test_strict_needs_the_helper_and_its_user() -> None:
     assert "--setup" in caught.value.hint
 
 
+def test_root_s_first_strict_jail_makes_what_it_needs() -> None:
+    """Only a plan finds nothing: it makes nothing, and says what will."""
+    host = FakeHost()
+    host.own_helper = "/lib/jai/helper/jai-idmap"
+
+    with pytest.raises(HostError, match="the user jai") as caught:
+        decided(host, "-m", "strict", "true")
+
+    assert "without --plan" in caught.value.hint
+
+
 def test_strict_says_what_it_can_not_write_to() -> None:
     """The helper maps one group, the user's own; what is granted read-only does not matter."""
     host = FakeHost()

@@ -43,7 +43,7 @@ struct bytes {
 
 static void add(struct bytes *b, const void *data, size_t size)
 {
-	if (b->size + size > b->room) {
+	if (!b->at || b->size + size > b->room) {
 		size_t room = 2 * (b->size + size) + 1024;
 		char *at = realloc(b->at, room);
 

@@ -26,6 +26,23 @@ _STRICT = pytest.param("strict", marks=needs("strict mode"))
 in_each_mode = pytest.mark.parametrize("mode", [_STRICT if mode == "strict" else mode for mode in MODES])
 in_the_user_s_own_modes = pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "strict"])
 
+_BY_ROOT = [("root", "casual")] if os.geteuid() == 0 else []
+# Each mode for a user, and one for root as the jailed user.
+for_everybody = pytest.mark.parametrize(
+    ("account", "mode"),
+    [
+        ("ada", "casual"),
+        ("ada", "bare"),
+        pytest.param("ada", "strict", marks=needs("strict mode")),
+        *_BY_ROOT,
+    ],
+    indirect=["account"],
+)
+# The same without strict mode.
+for_everybody_s_own = pytest.mark.parametrize(
+    ("account", "mode"), [("ada", "casual"), ("ada", "bare"), *_BY_ROOT], indirect=["account"]
+)
+
 # Runs inside the jail: each act by itself, its error's name or "ok", all printed at the end as the sentinel.
 PROBE = """
 import errno, json, mmap, os, shutil, socket, subprocess, sys

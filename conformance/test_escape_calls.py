@@ -314,7 +314,6 @@ os.mkdir("/tmp/folder")
 
 
 @clause("E11")
-@guards("filter")
 @also_as_root
 @needs("root")
 @in_each_mode

@@ -11,7 +11,7 @@ import pytest
 from conformance.accounts import must
 from conformance.clauses import clause, guards
 from conformance.homes import MASKED
-from conformance.jails import FAILED, in_each_mode
+from conformance.jails import FAILED, for_everybody, in_each_mode
 
 if TYPE_CHECKING:
     from conformance.conftest import MakeJail, Outside
@@ -122,13 +122,8 @@ def test_jai_s_configuration_cannot_be_written(jail: MakeJail, outside: Outside,
 
 
 @clause("P04")
-@in_each_mode
-@pytest.mark.parametrize(
-    "environment", [{}, {"PYTHONPATH": "."}, {"PYTHONSTARTUP": "json.py", "PYTHONHOME": "."}]
-)
-def test_what_is_left_in_the_project_does_not_run(
-    jail: MakeJail, outside: Outside, mode: str, environment: dict[str, str]
-) -> None:
+@for_everybody
+def test_what_is_left_in_the_project_does_not_run(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Modules, programs and configuration planted in the project have no effect on the next jai."""
     modules = (
         "json",
@@ -162,10 +157,15 @@ def test_what_is_left_in_the_project_does_not_run(
     assert jail(mode).tries({"plant": code}) == {"plant": "ok"}
     assert outside.state() == before
 
-    seen = jail(mode).run(["pwd"], env=environment)
+    environments: list[dict[str, str]] = [
+        {},
+        {"PYTHONPATH": "."},
+        {"PYTHONSTARTUP": "json.py", "PYTHONHOME": "."},
+    ]
+    seen = [jail(mode).run(["pwd"], env=environment) for environment in environments]
 
     assert outside.state() == before
-    assert (seen.rc, seen.stdout.strip(), seen.stderr) == (0, outside.home.project, "")
+    assert {(each.rc, each.stdout, each.stderr) for each in seen} == {(0, f"{outside.home.project}\n", "")}
     account.run(["python3", "-c", "import json"], cwd=outside.home.project)  # control: the trap does work
     assert account.sh("ls /srv/watched/PWNED && rm /srv/watched/PWNED").rc == 0
 
@@ -325,7 +325,7 @@ def test_the_user_s_other_files_are_readable(jail: MakeJail, outside: Outside, m
 
 @clause("I03")
 @guards("environment", "wiped-words")
-@in_each_mode
+@for_everybody
 def test_secrets_of_the_environment_are_gone(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Neither the environment of a process inside nor any command line there holds a secret."""
     marked = {name: f"{value}-5ecret" for name, value in SECRETS.items()}
@@ -359,7 +359,7 @@ def test_a_wanted_secret_comes_through(jail: MakeJail) -> None:
 
 @clause("I04")
 @guards("descriptors")
-@in_each_mode
+@for_everybody
 def test_inherited_descriptors_are_closed(jail: MakeJail, outside: Outside, mode: str) -> None:
     """A file and directories that the caller had open cannot be used from inside."""
     home = shlex.quote(outside.home.path)

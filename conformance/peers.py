@@ -46,6 +46,7 @@ def probes(outside: Outside, terminal: str, uid: str) -> dict[str, Probe]:
     home, pid = outside.home.path, outside.canary.pid
     sockets = {"docker's socket": "/run/docker.sock", "the session bus": f"/run/user/{uid}/bus"}
     sockets |= {"X11's socket": "/tmp/.X11-unix/X77", "an abstract socket": "@jai-peers"}
+    sockets |= {"a socket elsewhere": "/srv/watched/service.sock"}
     return {
         "write in the project": Probe("open('made', 'w')", "test -e made"),
         "change ~/.bashrc": Probe(
@@ -77,10 +78,11 @@ def probes(outside: Outside, terminal: str, uid: str) -> dict[str, Probe]:
 
 
 # What SECURITY.md says.
+IN_EACH_MODE = {"write in the project", "reach localhost", "connect to a socket elsewhere"}
 DOCUMENTED = {
-    "casual": {"write in the project", "read a private file elsewhere", "reach localhost"},
-    "bare": {"write in the project", "read a private file elsewhere", "reach localhost"},
-    "strict": {"write in the project", "reach localhost"},
+    "casual": {*IN_EACH_MODE, "read a private file elsewhere"},
+    "bare": {*IN_EACH_MODE, "read a private file elsewhere"},
+    "strict": IN_EACH_MODE,
 }
 
 
@@ -122,6 +124,7 @@ def test_what_each_lets_through(
         prepare = f"mkdir -p user/{uid} /tmp/.X11-unix; chown -R {account.name}: /run /tmp/.X11-unix"
         stack.enter_context(furnished(account.host, "/run", prepare))
         places = ["/run/docker.sock", f"/run/user/{uid}/bus", "/tmp/.X11-unix/X77", "@jai-peers"]
+        places.append("/srv/watched/service.sock")
         stack.enter_context(listening(account, places))
         for name, through in PLAIN.items():
             make(account, outside)

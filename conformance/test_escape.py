@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from conformance.conftest import MakeJail, Outside
     from conformance.homes import Home
 
-# A place that only root can furnish, in a mount namespace that is not the machine's.
+# A place that only root can furnish, in a mount namespace that is not the machine's, or a control of root's.
 with_root = needs("root")
 
 # Arguments: where it says that it is ready, then the sockets to listen on; @ is an abstract one.
@@ -553,6 +553,7 @@ SETTINGS = (
 
 @clause("E08")
 @guards("root-proc")
+@with_root
 @for_everybody
 def test_the_kernel_s_settings_can_not_be_opened_for_writing(
     jail: MakeJail, account: Account, mode: str

@@ -10,6 +10,9 @@ import pytest
 if TYPE_CHECKING:
     from testinfra.host import Host
 
+# Known of each guest beforehand, and examined by the scenario that needs it.
+NO_IDMAP = 'echo "$JAI_MACHINE" | grep -qw no-idmap'
+
 # ability: the shell command that succeeds where it is there
 ABILITIES = {
     "setfacl": "command -v setfacl",
@@ -25,30 +28,33 @@ ABILITIES = {
     "bwrap": "command -v bwrap",
     "zsh": "command -v zsh",
     "fish": "command -v fish",
-    "root for loop file systems": '[ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4',
+    "root for loop file systems": '[ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4 &&'
+    " [ -w /home ]",  # on NFS root is nobody, and mounts nothing in a home
     "root": '[ "$(id -u)" = 0 ]',
     "strace": "command -v strace",
     "gdb": "command -v gdb",
-    "strict mode": '[ "$(id -u)" = 0 ] && command -v unshare',
     "Landlock scopes": "/usr/bin/python3 -c 'import ctypes, sys;"
     " sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6)'",
+    "strict mode": f'[ "$(id -u)" = 0 ] && command -v unshare && ! {NO_IDMAP}',
+    "a home that can not be id-mapped": NO_IDMAP,
     "FUSE": '[ "$(id -u)" = 0 ] && [ -c /dev/fuse ] && : <>/dev/fuse',
+    "a kernel that is too old": """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 >= 5012 }'""",
     "btrfs home": '[ "$(id -u)" = 0 ] && [ "$(stat -f -c %T /home)" = btrfs ] && command -v btrfs',
 }
 
-_GUEST = {
-    "cargo": "no toolchain in the guest's small system",
-    "npm": "no toolchain in the guest's small system",
-    "btrfs home": "only in guests with homes on btrfs",
+# kinds of machine (JAI_MACHINE, words): {ability that is not available there: why}
+ORDINARY = {
+    "a home that can not be id-mapped": "only in guests with such a file system",
+    "a kernel that is too old": "only in a guest that has one",
 }
-
-# kind of machine (JAI_MACHINE): {ability that is not available there: why}
 NOT_AVAILABLE = {
-    "": {
+    "": ORDINARY
+    | {
         "cargo": "toolchains that lie in a home are hidden by the wall",
         "btrfs home": "only in the round with --home-fs btrfs",
     },
-    "ordinary-user": {
+    "ordinary-user": ORDINARY
+    | {
         "cargo": "toolchains that lie in a home are hidden by the wall",
         "root for loop file systems": "an ordinary user may not mount them",
         "btrfs home": "an ordinary user may not mount one",
@@ -58,11 +64,17 @@ NOT_AVAILABLE = {
         "root": "the controls are root's",
         "strict mode": "its helper is installed by root: jai --setup",
     },
-    "btrfs": {"cargo": "toolchains that lie in a home are hidden by the wall"},
-    "guest-ext4": _GUEST,
-    "guest-xfs": _GUEST,
-    "guest-tmpfs": _GUEST,
-    "guest-btrfs": {name: why for name, why in _GUEST.items() if name != "btrfs home"},
+    "btrfs": ORDINARY | {"cargo": "toolchains that lie in a home are hidden by the wall"},
+    "guest": {
+        "cargo": "no toolchain in the guest's small system",
+        "npm": "no toolchain in the guest's small system",
+    },
+    "not-btrfs": {"btrfs home": "only in guests with homes on btrfs"},
+    "no-idmap": {"strict mode": "the kernel has no id-mapped mounts of the home's file system"},
+    "not-old": {"a kernel that is too old": ORDINARY["a kernel that is too old"]},
+    "no-scopes": {"Landlock scopes": "only from Linux 6.12 on"},
+    "idmap": {"a home that can not be id-mapped": ORDINARY["a home that can not be id-mapped"]},
+    "nfs": {"root for loop file systems": "on NFS root is nobody, and mounts nothing in a home"},
 }
 
 
@@ -79,8 +91,9 @@ def check(host: Host, ability: str) -> None:
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     if host.run(f"env {path} sh -c %s", ABILITIES[ability]).rc == 0:
         return
-    kind = os.environ.get("JAI_MACHINE", "")
-    excused = NOT_AVAILABLE.get(kind, {}).get(ability)
+    kinds = os.environ.get("JAI_MACHINE", "").split() or [""]
+    excuses = [NOT_AVAILABLE[kind][ability] for kind in kinds if ability in NOT_AVAILABLE.get(kind, {})]
+    excused = next(iter(excuses), None)
     if os.environ.get("JAI_MUST_HAVE") == "all" and excused is None:
-        pytest.fail(f"this machine ({kind or 'default'}) must have: {ability}", pytrace=False)
+        pytest.fail(f"this machine ({' '.join(kinds) or 'default'}) must have: {ability}", pytrace=False)
     pytest.skip(f"not available here: {ability}" + (f" ({excused})" if excused else ""))

@@ -62,11 +62,17 @@ class Account:
         words = [
             *["timeout", "--kill-after=5", str(timeout)],
             *(switch if self.become else []),
-            *["env", "-i", *(f"{key}={value}" for key, value in clean.items())],
+            # By the account itself: on NFS root may not enter a home.
+            *[
+                "env",
+                "-i",
+                f"--chdir={cwd or self.home}",
+                *(f"{key}={value}" for key, value in clean.items()),
+            ],
             *argv,
         ]
         data = base64.b64encode(stdin.encode()).decode()
-        enter = f"cd {shlex.quote(cwd or self.home)} && {prefix} exec {shlex.join(words)}"
+        enter = f"cd / && {prefix} exec {shlex.join(words)}"
         shell = f"sh -c {shlex.quote(enter)}"
         return run(self.host, f"echo {data} | base64 -d | {shell}" if stdin else f"{shell} <{source}")
 

@@ -49,6 +49,8 @@ CLAUSES = {
     "E15": "A strict jail is closed to other users, and they to it; what it makes is the user's.",
     "E16": "The privileged helper gives a caller what is the caller's, and nothing to a jail.",
     "E18": "With --net none there is no network but the jail's own loopback.",
+    "K01": "On a kernel that is too old jai says so in at most three lines, and starts nothing.",
+    "K02": "Where strict mode can not be given the user's files, jai says so and names a mode that works.",
     "W01": "Developers' tools work as outside.",
     "W03": "Programs that bring their own sandbox can start it.",
     "W04": "Names, time, language and the home are those of the user.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent  # at the same path on the machine under test
 PROJECT = "project"
+# Where root may look at the homes. On NFS root is nobody; the judge looks at what the server has.
+SERVED = os.environ.get("JAI_SERVED_HOMES", "")
 # The storage holds what jails change, so it is not part of the home's manifest (see Home.config).
 STORAGE = ".jai"
 MASKED = (
@@ -54,15 +57,26 @@ class Home:
         """The directory that jails are started in and granted."""
         return f"{self.path}/{PROJECT}"
 
+    @property
+    def seen_at(self) -> str:
+        """Where the judge sees the home."""
+        return SERVED + self.path.removeprefix("/home") if SERVED and self.path != "/root" else self.path
+
     def fill(self) -> None:
         """Empty the home and the watched tree and make their files anew."""
-        _empty(self.account.host, [self.path, self.watched_path])
+        if (
+            self.seen_at != self.path
+        ):  # by its owner: what the server loses, a client goes on seeing for a while
+            must(self.account.sh("chmod -R u+rwx . && find . -mindepth 1 -delete"))
+        else:
+            _empty(self.account.host, [self.path])
+        _empty(self.account.host, [self.watched_path])
         filler = str(HERE / "fill_home.py")
         must(self.account.script(filler, json.dumps(MASKED), self.watched_path))
 
     def manifest(self) -> Manifest:
         """The home but for the granted project and jai's storage."""
-        return read(self.account.host, self.path, without=[PROJECT, STORAGE])
+        return read(self.account.host, self.seen_at, without=[PROJECT, STORAGE])
 
     def watched(self) -> Manifest:
         """The tree of the same user that lies outside the home."""
@@ -70,7 +84,7 @@ class Home:
 
     def config(self) -> Manifest:
         """The configuration of jai: the files of the storage directory, not the jails' directories."""
-        found = read(self.account.host, f"{self.path}/{STORAGE}")
+        found = read(self.account.host, f"{self.seen_at}/{STORAGE}")
         wanted = {path: entry for path, entry in found.items() if entry["type"] == "file" and "/" not in path}
         return Manifest({path: entry for path, entry in wanted.items() if not path.endswith(".lock")})
 

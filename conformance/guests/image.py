@@ -17,14 +17,23 @@ from conformance.guests.table import MIRROR, PACKAGES, PYTHON, SUITE, TOOLS
 INSIDE = Path(__file__).parent / "inside"
 FURNITURE = ("furnish", "start", "inittab")
 SIZE = "2G"
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # both remove what they have unpacked when they hear that
 # The least that every kernel of the table mounts; newer tools would switch on more.
 FEATURES = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,extra_isize"
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/info/*")
+# A mirror that has been left behind will do; what it gives is signed all the same.
+APT = (
+    'Acquire::Check-Valid-Until "false"',
+    'Acquire::Languages "none"',
+    'Acquire::Retries "3"',
+    'APT::Install-Recommends "false"',
+)
 # Reads a tar archive and writes the image, with the owners that the archive has.
 TAR_TO_IMAGE = f"""
 set -eu
-scratch=$(mktemp -d /tmp/jai-image-XXXXXX)
+scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' TERM INT HUP
 mkdir "$scratch/root"
 tar -C "$scratch/root" --numeric-owner --xattrs --xattrs-include='*' -x
 mke2fs -q -t ext4 -O {FEATURES} -d "$scratch/root" "$scratch/image" {SIZE} >&2
@@ -41,12 +50,10 @@ def userland() -> Path:
 
 def mmdebstrap(target: Path, *words: str) -> None:
     """Make a tar archive of a Debian."""
-    quiet = ['Acquire::Languages "none"', 'APT::Install-Recommends "false"']
     mode = "root" if os.geteuid() == 0 else "unshare"
-    options = [f"--mode={mode}", "--format=tar", "--quiet", *(f"--aptopt={line}" for line in quiet)]
-    subprocess.run(
-        ["mmdebstrap", *options, *words[:-1], words[-1], str(target), *_sources(words[-1])], check=True
-    )
+    options = [f"--mode={mode}", "--format=tar", "--quiet", *(f"--aptopt={line}" for line in APT)]
+    suite = words[-1]
+    subprocess.run([*ENDS_WITH_US, "mmdebstrap", *options, *words, str(target), *_sources(suite)], check=True)
 
 
 def _sources(suite: str) -> list[str]:
@@ -57,7 +64,7 @@ def _sources(suite: str) -> list[str]:
 def in_namespace(script: str) -> list[str]:
     """A command that runs a script as root, or as what looks like it."""
     helper = [] if os.geteuid() == 0 else ["mmdebstrap", "--unshare-helper"]
-    return [*helper, "sh", "-c", script]
+    return [*ENDS_WITH_US, *helper, "sh", "-c", script]
 
 
 def _make(folder: Path) -> None:

@@ -46,7 +46,7 @@ class Boot:
 
 def fetch(name: str, busybox: Path) -> Boot:
     """The kernel of that name in the table."""
-    made_from = cache.key(KERNELS[name], INIT, EARLY, image.FEATURES)
+    made_from = cache.key(KERNELS[name].suites, INIT, EARLY, image.FEATURES)
     folder = cache.kept(f"kernel-{name}", made_from, lambda new: _make(name, busybox, new), days=DAYS)
     version = (folder / "version").read_text()
     return Boot(version, folder / "vmlinuz", folder / "initrd", folder / "modules.img")

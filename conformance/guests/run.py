@@ -13,19 +13,21 @@ import io
 import json
 import shlex
 import signal
+import subprocess
 import sys
 import tarfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from conformance.guests import cache, image, kernels, machine
-from conformance.guests.table import HOMES, KERNELS
+from conformance.guests.table import HOMES, KERNELS, kinds
 from conformance.jails import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 THERE = "/opt/conformance"
@@ -142,6 +144,8 @@ def say(text: str) -> None:
 
 async def judge(its: Round, parts: Parts, options: Sequence[str]) -> None:
     """Start the guest, run the scenarios in it, and take in what it tells."""
+    if its.broken:
+        return
     its.began = time.monotonic()
     boot = parts.boots[its.kernel]
     its.version = boot.version
@@ -157,8 +161,16 @@ async def judge(its: Round, parts: Parts, options: Sequence[str]) -> None:
     say(f"[{its.name}] {len(its.found)} scenarios, {len(its.failed)} failed, {took:.0f} s{how}")
 
 
+def what(kernel: str) -> list[str]:
+    """The files that are tried with a kernel."""
+    if KERNELS[kernel].too_old:
+        return ["conformance/test_refusals.py"]
+    return ["conformance", *(f"--ignore=conformance/{name}" for name in NOT_IN_GUESTS)]
+
+
 async def _listen(its: Round, there: machine.Machine, jai: Path, options: Sequence[str]) -> None:
-    words = ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs, *options]
+    words = ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
+    words += [" ".join(kinds(its.kernel, its.home_fs)), *options, *what(its.kernel)]
     async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -167,6 +179,8 @@ async def _listen(its: Round, there: machine.Machine, jai: Path, options: Sequen
         async for line in process.stdout:
             told = json.loads(line)
             its.hear(told)
+            if its.ended:
+                break
             if told.get("when") == "teardown" or told.get("outcome") == "failed":
                 _progress(its, told["scenario"], told)
 
@@ -182,7 +196,16 @@ def _progress(its: Round, scenario: str, told: dict[str, Any]) -> None:
 def prepare(rounds: list[Round]) -> Parts:
     """Make what the guests need, or find it in the cache."""
     userland = image.userland()
-    boots = {its.kernel: kernels.fetch(its.kernel, userland / "busybox") for its in rounds}
+    boots = {}
+    for name in dict.fromkeys(its.kernel for its in rounds):
+        try:
+            boots[name] = kernels.fetch(name, userland / "busybox")
+        except subprocess.CalledProcessError as error:
+            for its in rounds:
+                its.broken = its.broken or (f"no such kernel: {error}" if its.kernel == name else "")
+    if not boots:
+        message = f"no kernel to start: {rounds[0].broken}"
+        raise machine.MachineError(message)
     return Parts(userland, boots, installed(next(iter(boots.values())), userland))
 
 
@@ -194,9 +217,6 @@ async def run(rounds: list[Round], parts: Parts, options: Sequence[str]) -> None
         async with free:
             await judge(its, parts, options)
 
-    loop, main_task = asyncio.get_running_loop(), asyncio.current_task()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, main_task.cancel)  # type: ignore[union-attr]
     await asyncio.gather(*(when_free(its) for its in rounds))
 
 
@@ -245,24 +265,31 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End as on ctrl-C, through every `finally`."""
+    raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked for: 0 if all is well."""
     asked = _parse(arguments)
     names = list(KERNELS) if asked.kernel == "all" else [asked.kernel]
     homes = list(HOMES) if asked.home_fs == "all" else [asked.home_fs]
     rounds = [Round(kernel, home_fs) for kernel in names for home_fs in homes]
-    options = [f"--ignore=conformance/{name}" for name in NOT_IN_GUESTS]
-    options += [f"--mode={asked.mode}"] if asked.mode else []
-    options += [*(["-k", asked.k] if asked.k else []), *asked.pytest, "conformance"]
+    options = [f"--mode={asked.mode}"] if asked.mode else []
+    options += [*(["-k", asked.k] if asked.k else []), *asked.pytest]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         parts = prepare(rounds)
         if asked.what == "shell":
             return asyncio.run(shell(rounds[0], parts))
         asyncio.run(run(rounds, parts, options))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say("\ninterrupted")
+        report(rounds)
+        say("interrupted")
         return 130
-    except machine.MachineError as error:
+    except (machine.MachineError, subprocess.CalledProcessError) as error:
         say(str(error))
         return 1
     return report(rounds)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 SUITE, PYTHON = "trixie", "3.13"
 MIRROR = "http://deb.debian.org/debian"
+NFS = ("nfs4", "nfs3")
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,9 @@ class Kernel:
     """A kernel of Debian; the newest one of the suite, whichever that is today."""
 
     suites: tuple[str, ...]
-    too_old: bool = False
+    too_old: bool = False  # jai must refuse, and nothing else is tried
+    scopes: bool = True  # of Landlock, for signals and abstract sockets
+    no_idmap: tuple[str, ...] = NFS  # on which strict mode can grant nothing
 
     @property
     def package(self) -> str:
@@ -23,19 +26,44 @@ class Kernel:
 
 
 KERNELS = {
-    "5.10": Kernel(("bullseye",), too_old=True),
-    "6.1": Kernel(("bookworm",)),
+    "5.10": Kernel(("bullseye",), too_old=True, scopes=False),
+    "6.1": Kernel(("bookworm",), scopes=False, no_idmap=(*NFS, "tmpfs")),
     "6.12": Kernel(("trixie",)),
     "backports": Kernel(("trixie", "trixie-backports")),
     "sid": Kernel(("sid",)),
 }
-HOMES = ("ext4", "btrfs", "xfs", "nfs4", "nfs3", "tmpfs")
+HOMES = ("ext4", "btrfs", "xfs", "tmpfs", *NFS)
+
+
+def kinds(kernel: str, home_fs: str) -> list[str]:
+    """What conformance/abilities.py knows such a guest as."""
+    words = ["guest"]
+    words += [] if home_fs == "btrfs" else ["not-btrfs"]
+    words += [] if KERNELS[kernel].too_old else ["not-old"]
+    words += [] if KERNELS[kernel].scopes else ["no-scopes"]
+    words += ["no-idmap"] if home_fs in KERNELS[kernel].no_idmap else ["idmap"]
+    words += ["nfs"] if home_fs in NFS else []
+    return words
+
 
 # What the scenarios call, and what makes a home; the kernels come apart from it.
 PACKAGES = (
     *("busybox-static", "iproute2", "kmod", "openssh-server", "python3-venv", "sudo"),
     *("btrfs-progs", "e2fsprogs", "nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"),
-    *("acl", "attr", "bubblewrap", "curl", "fuse3", "gcc", "git", "less", "libc6-dev", "libcap2-bin", "make"),
+    *(
+        "acl",
+        "attr",
+        "bubblewrap",
+        "curl",
+        "fuse3",
+        "gcc",
+        "gdb",
+        "git",
+        "less",
+        "libc6-dev",
+        "libcap2-bin",
+        "make",
+    ),
     *("openssh-client", "procps", "psmisc", "strace", "tmux", "uidmap", "vim-tiny", "zsh"),
 )
 # What runs the scenarios in the guest.

@@ -58,8 +58,7 @@ NOT_AVAILABLE = {
         "cargo": "toolchains that lie in a home are hidden by the wall",
         "root for loop file systems": "an ordinary user may not mount them",
         "btrfs home": "an ordinary user may not mount one",
-        "Landlock scopes": "/usr/bin/python3 -c 'import ctypes, sys;"
-        " sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6)'",
+        "Landlock scopes": "only from Linux 6.12 on",
         "FUSE": "an ordinary user may not mount one",
         "root": "the controls are root's",
         "strict mode": "its helper is installed by root: jai --setup",

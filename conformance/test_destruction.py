@@ -637,9 +637,9 @@ def test_an_odd_home_can_be_listed_and_removed(jail: MakeJail, outside: Outside,
 
     listed = odd.sh(list_all)
     removed = odd.sh("rm -rf ~/* ~/.[!.]* 2>/dev/null; ls ~", timeout=600)
-    again = odd.sh("ls ~; echo started")
 
     assert outside.state() == before
+    again = odd.sh("ls ~; echo started")
     control = must(account.sh(list_all)).stdout
     assert (listed.stdout == control) == (mode == "casual")
     assert {"many", "deep", "names", "lends"}.isdisjoint(removed.words)  # control: inside they are gone

@@ -67,7 +67,7 @@ def seal(settings: Settings, host: Host, policy: Policy, image: bytes) -> None:
     if changed > time.time_ns() - SETTLED:
         return
     directory = f"{settings.config_dir}/{FOLDER}"
-    key = key_of(settings, host, policy)
+    key = key_of(settings, host, policy, sys.argv[1:])
     words = len(settings.command)
     args = policy.command[: len(policy.command) - words]
     env = [
@@ -97,7 +97,9 @@ def report(settings: Settings, host: Host, policy: Policy) -> str:
     reason = why_not(settings, host, policy)
     if reason:
         return f"such a plan is never kept: {reason}"
-    key = key_of(settings, host, policy)
+    typed = sys.argv[1:]
+    typed.remove("--plan")
+    key = key_of(settings, host, policy, typed)
     try:
         with open(f"{settings.config_dir}/{FOLDER}/{lib.jai_hash(key, len(key)):016x}", "rb") as file:
             strings = file.read().split(b"\0")
@@ -115,10 +117,10 @@ def fixed_names(settings: Settings) -> set[str]:
     return {*OURS, *(rule.name for rule in settings.environment if rule.action != "unset")}
 
 
-def key_of(settings: Settings, host: Host, policy: Policy) -> bytes:
+def key_of(settings: Settings, host: Host, policy: Policy, typed: list[str]) -> bytes:
     """Say what was typed, where, and by whom."""
     kernel = os.uname()
-    words = [word for word in sys.argv[1 : len(sys.argv) - len(settings.command)] if word != "--plan"]
+    words = typed[: len(typed) - len(settings.command)]
     names = sorted(os.fsencode(name) for name in host.env if name not in PRIVATE)
     return b"".join(
         (

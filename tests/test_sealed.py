@@ -429,3 +429,12 @@ def test_the_plan_says_whether_it_is_kept(warm: Warm) -> None:
     assert "the next start runs it at once" in kept
     assert f"has changed: {warm.cwd}" in changed
     assert "no plan is kept" in plan()
+
+
+def test_a_value_that_looks_like_a_verb(warm: Warm) -> None:
+    """A directory of that name is part of what was typed."""
+    warm.sh("mkdir -- --plan")
+    warm.seal("-d", "--plan", "sh", "-c", "true")
+
+    assert warm.serves("-d", "--plan", "sh", "-c", "true")
+    assert not warm.serves("-d", "sh", "-c", "true")

@@ -438,3 +438,17 @@ def test_a_value_that_looks_like_a_verb(warm: Warm) -> None:
 
     assert warm.serves("-d", "--plan", "sh", "-c", "true")
     assert not warm.serves("-d", "sh", "-c", "true")
+
+
+def test_a_failure_is_told_once(warm: Warm) -> None:
+    """The launcher leaves that to the front end, which tries again."""
+    warm.sh("mkdir -p ~/.ssh; printf '#!/bin/sh\n' > ~/tool; chmod +x ~/tool")
+    warm.cwd = f"{warm.home.path}/.ssh"
+    tool = f"{warm.home.path}/tool"
+    warm.seal("-D", tool)
+    assert warm.serves("-D", tool)
+    warm.sh("rm ~/tool")
+
+    seen = warm.account.run([warm.jai, "-D", tool], cwd=warm.cwd)
+
+    assert (seen.rc, seen.stderr.count("started in the home"), seen.stderr.count("not found")) == (127, 1, 1), seen

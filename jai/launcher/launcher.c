@@ -206,15 +206,21 @@ static void tell_changes(const void *image, size_t size)
 		      stderr);
 }
 
+static void tell_place(const struct jai_result *result)
+{
+	if (result->moved)
+		fputs("jai: the current directory was not in the jail; the command started in the "
+		      "home\n",
+		      stderr);
+}
+
 /* Runs an image and gives the command's exit status, or -1 when the front end has to go on: nothing
  * was run, or it wants to know the end. */
 static int run(const void *image, size_t size, struct jai_result *result)
 {
 	jai_run(image, size, result);
-	if (result->moved)
-		fputs("jai: the current directory was not in the jail; the command started in the "
-		      "home\n",
-		      stderr);
+	if (result->outcome != JAI_FAILED)
+		tell_place(result);
 	if (result->outcome == JAI_EXITED || result->outcome == JAI_SIGNALED) {
 		tell_changes(image, size);
 		if (getenv("JAI_AFTER"))
@@ -252,6 +258,8 @@ static int run_image(int fd, int argc, char **argv)
 	status = run(image, (size_t)stat.st_size, &result);
 	if (status >= 0)
 		return status;
+	if (result.outcome == JAI_FAILED)
+		tell_place(&result);
 	remember_signals();
 	snprintf(words, sizeof(words), "%d %d %d", result.outcome, result.step, result.value);
 	ended = result.outcome == JAI_EXITED || result.outcome == JAI_SIGNALED;
@@ -271,7 +279,7 @@ static int acts_for_another(void)
 }
 
 /* Runs the plan that was sealed for what was typed, if it still holds; gives the exit status or -1.
- */
+ * A failure is not told: the front end tries again, and what it hands back fails alike. */
 static int run_sealed(char **argv)
 {
 	const char *home = getenv("HOME"), *chosen = getenv("JAI_CONFIG_DIR");

@@ -358,13 +358,18 @@ def look(ask: Callable[[str], os.stat_result], path: str, *, whole: bool = False
 
 
 def look_at_file(path: str) -> tuple[str, int]:
-    """Give what a file is now as a fact, and when it was last changed, in nanoseconds."""
+    """Give what a file is now as a fact, and when it was last changed, in nanoseconds.
+
+    A device is not opened: that can do something.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        stat = os.stat(path)
+        if TYPES.get(stat.st_mode & FORMAT) in {"file", "directory"}:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            stat = os.fstat(fd)
+            os.close(fd)
     except OSError as error:
         return f"-{error.errno}", 0
-    stat = os.fstat(fd)
-    os.close(fd)
     return _said(stat, whole=True), max(stat.st_mtime_ns, stat.st_ctime_ns)
 
 

@@ -451,4 +451,18 @@ def test_a_failure_is_told_once(warm: Warm) -> None:
 
     seen = warm.account.run([warm.jai, "-D", tool], cwd=warm.cwd)
 
-    assert (seen.rc, seen.stderr.count("started in the home"), seen.stderr.count("not found")) == (127, 1, 1), seen
+    assert (seen.rc, seen.stderr.count("started in the home"), seen.stderr.count("not found")) == (
+        127,
+        1,
+        1,
+    ), seen
+
+
+def test_what_is_no_file_is_not_opened(warm: Warm) -> None:
+    """A jail may have put a link to a device there."""
+    warm.sh("git init -q; mkfifo .git/commondir ../control")
+    warm.sh("for f in .git/commondir ../control; do (: >$f; echo opened >>../opened) >/dev/null 2>&1 & done")
+    warm.seal("sh", "-c", "true")
+    warm.serves("sh", "-c", "true")
+
+    assert must(warm.account.sh("cat control; sleep 0.3; cat opened")).stdout == "opened\n"

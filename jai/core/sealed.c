@@ -208,11 +208,17 @@ static void describe(char *line, size_t size, const struct stat *found, int whol
 			 found->st_ctim.tv_nsec);
 }
 
-/* Opened, not only looked at: NFS asks its server then. */
+/* Opened, not only looked at: NFS asks its server then.  But a jail may have put a link to a device
+ * there, and to open one can do something. */
 static int look_at_file(const char *path, struct stat *found)
 {
-	auto_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	auto_fd fd = -1;
 
+	if (stat(path, found) < 0)
+		return -1;
+	if (!S_ISREG(found->st_mode) && !S_ISDIR(found->st_mode))
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 || fstat(fd, found) < 0 ? -1 : 0;
 }
 

@@ -336,11 +336,15 @@ class Host:
         if self.find(HELPER):
             return HELPER
         own = f"{os.path.dirname(__file__)}/helper/jai-idmap"
-        return own if lib.jai_may_help() and self.find(own) else ""
+        helps = lib.jai_may_help()
+        self.facts["h"] = str(helps)
+        return own if helps and self.find(own) else ""
 
     def landlock(self) -> int:
         """Give the kernel's Landlock ABI, 0 without Landlock."""
-        return int(lib.jai_landlock())
+        abi = int(lib.jai_landlock())
+        self.facts["a"] = str(abi)
+        return abi
 
 
 def look(ask: Callable[[str], os.stat_result], path: str, *, whole: bool = False) -> tuple[str, Found | None]:

@@ -8,6 +8,7 @@ A fact is a letter, a name and what was found:
 s, l  stat, lstat: device, inode, mode, owner    o  flags of the mount      e  a variable
 i, f  lstat, or what was read: its times too     t  type of the file system g  whose cgroup we are in
 r     the path without links                     c  hash of the content
+a     Landlock's ABI                             h  whether we may lend privileges to the helper
 """
 
 from __future__ import annotations

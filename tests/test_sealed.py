@@ -466,3 +466,25 @@ def test_what_is_no_file_is_not_opened(warm: Warm) -> None:
     warm.serves("sh", "-c", "true")
 
     assert must(warm.account.sh("cat control; sleep 0.3; cat opened")).stdout == "opened\n"
+
+
+def test_a_kernel_that_answers_otherwise(warm: Warm) -> None:
+    """Where Landlock was forbidden a plan goes without; elsewhere that is not enough."""
+    code = """
+import ctypes, os, struct, sys
+row = struct.Struct("=HBBI")
+# seccomp(2): landlock_create_ruleset is 444 everywhere; ENOSYS, else allow.
+rows = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x50000 | 38), (6, 0, 0, 0x7FFF0000)]
+rows = [row.pack(*each) for each in rows]
+text = ctypes.create_string_buffer(b"".join(rows))
+program = ctypes.create_string_buffer(struct.pack("@HP", len(rows), ctypes.addressof(text)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    entry = [warm.python, "-I", "-S", "-Xjai_no_ctype", "-c", AT_ONCE, warm.packages, f"{warm.jai}-python"]
+    without = ["/usr/bin/python3", "-I", "-c", code, *entry, "sh", "-c", "true"]
+    must(warm.account.run(without, cwd=warm.cwd))
+
+    assert not warm.serves("sh", "-c", "true")

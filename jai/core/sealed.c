@@ -257,6 +257,20 @@ static int resolves_to(const char *path, const char *expected)
 	       strcmp(expected + size, path + strlen(part)) == 0;
 }
 
+static int64_t ask(char kind, const char *name)
+{
+	switch (kind) {
+	case 't':
+		return jai_fstype(name);
+	case 'g':
+		return jai_owns_cgroup(getuid());
+	case 'a':
+		return jai_landlock();
+	default:
+		return jai_may_help();
+	}
+}
+
 static int holds(char kind, const char *name, const char *expected)
 {
 	char line[256] = "";
@@ -290,10 +304,10 @@ static int holds(char kind, const char *name, const char *expected)
 		snprintf(line, sizeof(line), "%lu", mounted.f_flag & (ST_RDONLY | ST_NOEXEC));
 		break;
 	case 't':
-		snprintf(line, sizeof(line), "%jd", (intmax_t)jai_fstype(name));
-		break;
 	case 'g':
-		snprintf(line, sizeof(line), "%d", jai_owns_cgroup(getuid()));
+	case 'a':
+	case 'h':
+		snprintf(line, sizeof(line), "%jd", (intmax_t)ask(kind, name));
 		break;
 	case 'c':
 		result = hash_content(name, line, sizeof(line));

@@ -378,7 +378,7 @@ def look_at_file(path: str) -> tuple[str, int]:
 
 
 def _said(stat: os.stat_result, *, whole: bool) -> str:
-    text = f"{stat.st_dev} {stat.st_ino} {stat.st_mode:o} {stat.st_uid}"
+    text = f"{stat.st_dev} {stat.st_ino} {stat.st_mode:o} {stat.st_uid} {stat.st_gid}"
     if not whole:
         return text
     times = [divmod(time, 10**9) for time in (stat.st_mtime_ns, stat.st_ctime_ns)]

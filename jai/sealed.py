@@ -5,10 +5,10 @@ layout and how facts are checked: core/sealed.c.  It lies in the configuration d
 shows, because that is where the launcher looks before anything has been read.
 
 A fact is a letter, a name and what was found:
-s, l  stat, lstat: device, inode, mode, owner    o  flags of the mount      e  a variable
-i, f  lstat, or what was read: its times too     t  type of the file system g  whose cgroup we are in
-r     the path without links                     c  hash of the content
-a     Landlock's ABI                             h  whether we may lend privileges to the helper
+s, l  stat, lstat: device, inode, mode, owner, group    o  flags of the mount      e  a variable
+i, f  lstat, or what was read: its times too            t  type of the file system g  whose cgroup we are in
+r     the path without links                            c  hash of the content
+a     Landlock's ABI                                    h  whether we may lend privileges to the helper
 """
 
 from __future__ import annotations

@@ -488,3 +488,10 @@ os.execv(sys.argv[1], sys.argv[1:])
     must(warm.account.run(without, cwd=warm.cwd))
 
     assert not warm.serves("sh", "-c", "true")
+
+
+def test_another_group(warm: Warm) -> None:
+    """Which group a directory has counts too: a strict jail says when it can not write there."""
+    warm.seal("sh", "-c", "true")
+    must(run(warm.account.host, f"chgrp daemon {warm.cwd}"))
+    assert not warm.serves("sh", "-c", "true")

@@ -198,8 +198,8 @@ static void make_key(struct bytes *key, char **env)
 
 static void describe(char *line, size_t size, const struct stat *found, int whole)
 {
-	int used = snprintf(line, size, "%ju %ju %o %u", (uintmax_t)found->st_dev,
-			    (uintmax_t)found->st_ino, found->st_mode, found->st_uid);
+	int used = snprintf(line, size, "%ju %ju %o %u %u", (uintmax_t)found->st_dev,
+			    (uintmax_t)found->st_ino, found->st_mode, found->st_uid, found->st_gid);
 
 	if (whole)
 		snprintf(line + used, size - (size_t)used, " %jd %jd.%09ld %jd.%09ld",

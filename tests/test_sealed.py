@@ -495,3 +495,35 @@ def test_another_group(warm: Warm) -> None:
     warm.seal("sh", "-c", "true")
     must(run(warm.account.host, f"chgrp daemon {warm.cwd}"))
     assert not warm.serves("sh", "-c", "true")
+
+
+def test_a_configuration_that_a_jail_can_write(warm: Warm) -> None:
+    """The front end refuses it, so the launcher does not look there, whatever a jail may have forged."""
+    inner = f"{warm.cwd}/inner"
+    env = {"HOME": inner}
+    warm.sh(f"mkdir {inner}")
+    must(warm.account.run([warm.jai, "-D", "true"], cwd=warm.cwd, env=env))
+    warm.seal("-D", "true", env=env)
+    code = """
+import os, struct, sys
+sys.path[:0] = [sys.argv[2]]
+from jai._core import lib
+[name] = os.listdir(sys.argv[3])
+data = open(f"{sys.argv[3]}/{name}", "rb").read()
+sizes = struct.unpack("=6I", data[16:40])
+key, rest = data[40:40 + sizes[0]], data[40 + sizes[0]:]
+assert key.endswith(b"1\\0-D\\0true\\0")
+key = key[:-len(b"1\\0-D\\0true\\0")] + b"0\\0true\\0"
+body = struct.pack("=6I", len(key), *sizes[1:]) + key + rest
+path = f"{sys.argv[3]}/{lib.jai_hash(key, len(key)):016x}"
+with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+    file.write(data[:8] + struct.pack("=Q", lib.jai_hash(body, len(body))) + body)
+"""
+    plans = f"{inner}/.jai/.plans"
+    must(warm.account.run([warm.python, "-I", "-S", "-c", code, "", warm.packages, plans]))
+
+    seen = warm.account.run([warm.jai, "true"], cwd=warm.cwd, env=env)
+
+    assert seen.rc == 125, seen
+    assert "contains the home" in seen.stderr
+    assert warm.serves("-D", "true", env=env)

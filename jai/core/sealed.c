@@ -342,15 +342,42 @@ static int is_ours(const struct stat *found, mode_t mode)
 	return found->st_uid == getuid() && found->st_mode == mode;
 }
 
-static int open_entry(const char *directory, uint64_t name)
+/* Below the current directory jails write, so they could have made it: the front end refuses to
+ * start anything then, unless the directory is not granted. */
+static int in_reach(int place, char **words)
+{
+	char link[32], path[PATH_MAX], cwd[PATH_MAX];
+	ssize_t size;
+	size_t top;
+
+	if (words[0] && (strcmp(words[0], "-D") == 0 || strcmp(words[0], "--nocwd") == 0))
+		return 0;
+	put_fd_path(link, place);
+	size = readlink(link, path, sizeof(path));
+	if (size <= 0 || size == sizeof(path) || !getcwd(cwd, sizeof(cwd)))
+		return 1;
+	path[size] = '\0';
+	top = cwd[1] ? strlen(cwd) : 0;
+	return strncmp(path, cwd, top) == 0 && (path[top] == '/' || !path[top]);
+}
+
+static int open_folder(const char *directory, char **words)
+{
+	struct stat found;
+	auto_fd place = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (place < 0 || fstat(place, &found) < 0 || !is_ours(&found, S_IFDIR | 0700) ||
+	    in_reach(place, words))
+		return -1;
+	return steal_fd(&place);
+}
+
+static int open_entry(int place, uint64_t name)
 {
 	struct stat found;
 	char file[24];
-	auto_fd place = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	auto_fd fd = -1;
 
-	if (place < 0 || fstat(place, &found) < 0 || !is_ours(&found, S_IFDIR | 0700))
-		return -1;
 	snprintf(file, sizeof(file), "%016jx", (uintmax_t)name);
 	fd = openat(place, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &found) < 0 || !is_ours(&found, S_IFREG | 0600) ||
@@ -493,8 +520,7 @@ static void *make_image(const struct entry *e, char **words, size_t *size)
 }
 
 /* Looks for a plan of these words, of which the first `count` are options. */
-static void *try_words(const char *directory, const struct bytes *place, int count, char **words,
-		       size_t *size)
+static void *try_words(int folder, const struct bytes *place, int count, char **words, size_t *size)
 {
 	struct bytes key = {0};
 	struct entry e = {0};
@@ -505,7 +531,7 @@ static void *try_words(const char *directory, const struct bytes *place, int cou
 	add_number(&key, (uint64_t)count);
 	for (int i = 0; i <= count && words[i]; i++)
 		add_text(&key, words[i]);
-	fd = key.failed ? -1 : open_entry(directory, jai_hash(key.at, key.size));
+	fd = key.failed ? -1 : open_entry(folder, jai_hash(key.at, key.size));
 	if (fd >= 0 && read_entry(fd, &e) == 0 && e.head.key == key.size &&
 	    memcmp(e.key, key.at, key.size) == 0 && all_hold(&e))
 		image = make_image(&e, words + count, size);
@@ -518,10 +544,13 @@ void *jai_unseal(const char *directory, char **words, char **env, size_t *size)
 {
 	struct bytes place = {0};
 	void *image = NULL;
+	auto_fd folder = open_folder(directory, words);
 
+	if (folder < 0)
+		return NULL;
 	make_key(&place, env);
 	for (int count = 0; !image && !place.failed && count <= MAX_PREFIX; count++) {
-		image = try_words(directory, &place, count, words, size);
+		image = try_words(folder, &place, count, words, size);
 		/* What does not start with a dash is the command: options end here. */
 		if (!words[count] || (count == 0 && words[0][0] != '-'))
 			break;

@@ -206,16 +206,18 @@ STARTS: dict[str, tuple[list[str], dict[str, str], str]] = {
     "another command": (["echo"], {}, ""),
     "an option": (["-D", "true"], {}, ""),
     "a word that ends options": (["--", "true"], {}, ""),
-    "another directory": (["true"], {}, "cd src &&"),
+    "another directory": (["true"], {}, "/src"),
 }
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_another_start(warm: Warm, start: str) -> None:
     """What was decided for one start says nothing about another."""
-    words, env, prefix = STARTS[start]
+    words, env, folder = STARTS[start]
 
-    assert not warm.serves(*words, env=env, prefix=prefix)
+    warm.cwd = f"{warm.home.project}{folder}"
+    assert not warm.serves(*words, env=env)
+    warm.cwd = warm.home.project
     assert warm.serves("true")
 
 

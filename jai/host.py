@@ -126,27 +126,43 @@ class Host:
     """Answers questions about the machine; nothing is changed by asking.
 
     What was asked and found is kept, for who wants to know later whether it is still so (sealed.py): `facts`,
-    `real_paths`, the `files` that were read, or in `uncertain` why it can not be known.
+    `real_paths`, when the `newest` file that was read had been changed, or in `uncertain` why it can not be
+    known.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
         """Look up who is jailed and where we stand."""
         self.facts: dict[str, str] = {}
         self.real_paths: dict[str, str] = {}
-        self.files = ["/etc/passwd", "/etc/group"]
+        self.newest = 0
+        self.uncertain = ""
+        self._reads("/etc/passwd")
+        self._reads("/etc/group")
         self.env = Environment(env)
         self.account = find_account(self.env)
-        self.uncertain = "the account is not in /etc/passwd" if self.account.entry else ""
+        if self.account.entry:
+            self.uncertain = "the account is not in /etc/passwd"
         self.home = self.env.get("HOME") if self.account.uid == os.getuid() else ""
         self.home = os.path.normpath(self.home or self.account.home or "/")
         self.cwd = current_directory()
         self._mounts: bytes | None = None
 
+    def _note(self, letter: str, path: str, fact: str) -> None:
+        """Keep a fact.  A jail may change things while we look: then nobody knows what we decide by."""
+        if self.facts.setdefault(letter + path, fact) != fact:
+            self.uncertain = f"{path} has changed meanwhile"
+
+    def _reads(self, path: str) -> None:
+        """Look at a file before it is read: if it changes then, the fact is old and never holds."""
+        fact, changed = look_at_file(path)
+        self._note("f", path, fact)
+        self.newest = max(self.newest, changed)
+
     def read_conf(self, path: str) -> bytes | None:
         """Read a configuration file; see `jai.conf.read_file`."""
         from jai.conf import read_file  # noqa: PLC0415 - not needed by most cold commands
 
-        self.files.append(path)
+        self._reads(path)
         return read_file(path)
 
     def user(self, name: str) -> Account | None:
@@ -156,17 +172,20 @@ class Host:
 
     def find(self, path: str) -> Found | None:
         """Say what is at a path, links followed; None where there is nothing to be seen."""
-        self.facts["s" + path], found = look(os.stat, path)
+        fact, found = look(os.stat, path)
+        self._note("s", path, fact)
         return found
 
     def find_link(self, path: str) -> Found | None:
         """Say what is at a path, the last link not followed."""
-        self.facts["l" + path], found = look(os.lstat, path)
+        fact, found = look(os.lstat, path)
+        self._note("l", path, fact)
         return found
 
     def find_state(self, path: str) -> Found | None:
         """Say what is at a path as `find_link` does; that it has been changed will count."""
-        self.facts["i" + path], found = look(os.lstat, path, whole=True)
+        fact, found = look(os.lstat, path, whole=True)
+        self._note("i", path, fact)
         return found
 
     def real(self, path: str) -> str:
@@ -180,7 +199,7 @@ class Host:
     def text(self, path: str) -> str | None:
         """Give the content of a regular file, None if it can not be read."""
         found = self.find(path)
-        self.files.append(path)
+        self._reads(path)
         if found is None or found.type != "file" or not os.access(path, os.R_OK):
             return None
         return os.fsdecode(read_bytes(path))
@@ -188,7 +207,7 @@ class Host:
     def start_of(self, path: str) -> str:
         """Give the first 64 KiB of a regular file that a jail may have made, "" if it can not be read."""
         found = self.find(path)
-        self.files.append(path)
+        self._reads(path)
         if found is None or found.type != "file":
             return ""
         try:
@@ -204,7 +223,7 @@ class Host:
 
     def names(self, path: str) -> tuple[str, ...]:
         """List what is in a directory, nothing if it can not be listed."""
-        self.files.append(path)
+        self._reads(path)
         try:
             return tuple(sorted(os.listdir(path)))
         except OSError:

@@ -149,9 +149,9 @@ def find_facts(settings: Settings, host: Host, policy: Policy) -> tuple[dict[str
     # Python empties the private /tmp on the first start after a boot.
     boot = read_bytes(BOOT_ID)
     facts["c" + BOOT_ID] = f"{lib.jai_hash(boot, len(boot)):016x}"
-    newest = 0
+    newest = host.newest
     own = (f"{os.path.dirname(sys.argv[0])}/jai", f"{policy.config_dir}/.defaults", layout.boot)
-    for path in (*host.files, *own):
+    for path in own:
         facts["f" + path], changed = look_at_file(path)
         newest = max(newest, changed)
     return facts, newest

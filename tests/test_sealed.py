@@ -11,9 +11,11 @@ import pytest
 
 from conformance.accounts import must, run
 from conformance.conftest import *  # noqa: F403 - its fixtures
+from jai.host import Host, look_at_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from conformance.accounts import Account, Seen
     from conformance.homes import Home
@@ -51,9 +53,10 @@ class Warm:
         return f"{self.home.path}/.jai/.plans"
 
     def seal(self, *words: str, env: Mapping[str, str] = NOTHING) -> None:
-        """Start something once through the front end."""
+        """Start something through the front end; the first start of a jail changes what it has looked at."""
         entry = [self.python, "-I", "-S", "-Xjai_no_ctype", "-c", AT_ONCE, self.packages]
-        must(self.account.run([*entry, f"{self.jai}-python", *words], cwd=self.cwd, env=env))
+        for _ in range(2):
+            must(self.account.run([*entry, f"{self.jai}-python", *words], cwd=self.cwd, env=env))
 
     def start(self, *words: str, env: Mapping[str, str] = NOTHING, prefix: str = "") -> Seen:
         """Start something while there is no front end."""
@@ -529,3 +532,22 @@ with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
     assert seen.rc == 125, seen
     assert "contains the home" in seen.stderr
     assert warm.serves("-D", "true", env=env)
+
+
+def test_what_changes_while_it_is_looked_at(tmp_path: Path) -> None:
+    """A jail that runs may swap directories: the facts are those of what was looked at, or none."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    (one / "file").mkdir(parents=True)
+    other.mkdir()
+    host = Host(dict(os.environ))
+    first = look_at_file(str(one))[0]
+
+    assert host.names(str(one)) == ("file",)
+    assert host.find(str(one))
+    assert not host.uncertain
+    one.rename(tmp_path / "away")
+    other.rename(one)
+
+    assert host.facts[f"f{one}"] == first != look_at_file(str(one))[0]
+    assert host.find(str(one))
+    assert host.uncertain

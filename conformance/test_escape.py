@@ -760,7 +760,8 @@ seen = collections.Counter()
 try:
     for _ in range(int(sys.argv[1])):
         done = subprocess.run(sys.argv[2:], stdout=-1, stderr=-1, cwd=os.path.expanduser("~"))
-        seen[done.returncode, done.stdout, len(done.stderr.splitlines()) <= 3] += 1
+        brief = done.returncode == 0 or len(done.stderr.splitlines()) <= 3
+        seen[done.returncode, done.stdout, brief] += 1
 finally:
     os.kill(racer, 9)
 print([(*outcome, count) for outcome, count in seen.items()])

@@ -45,6 +45,8 @@ import os, socket, sys
 kept = []
 for name in sys.argv[2:]:
     kept.append(socket.socket(socket.AF_UNIX))
+    if os.path.exists(name):  # a tmux of an earlier test
+        os.unlink(name)
     kept[-1].bind(chr(0) + name[1:] if name[0] == "@" else name)
     kept[-1].listen()
     if name[0] != "@":

@@ -133,12 +133,17 @@ USING = {
 }
 
 
+def told_before(account: Account, program: str, line: str, cwd: str, mark: str) -> tuple[dict[str, str], str]:
+    """What a probe tells that a program has started, and what the program says behind a mark."""
+    seen = account.python(program, line, cwd=cwd)
+    told, found, rest = seen.stdout.partition(mark)
+    assert found, seen.stdout + seen.stderr
+    return answers_of(type(seen)(seen.line, seen.rc, told, seen.stderr)), rest.strip()
+
+
 def at_a_terminal(account: Account, line: str, cwd: str) -> tuple[dict[str, str], str]:
     """What a probe tells at a terminal, and what it has typed there."""
-    seen = account.python(WITH_TERMINAL, line, cwd=cwd)
-    told, found, typed = seen.stdout.partition("TYPED ")
-    assert found, seen.stderr
-    return answers_of(type(seen)(seen.line, seen.rc, told, seen.stderr)), typed.strip()
+    return told_before(account, WITH_TERMINAL, line, cwd, "TYPED ")
 
 
 @clause("E01")
@@ -511,10 +516,8 @@ in_a_session_of_its_own(act)
 
 def next_to_a_neighbour(account: Account, line: str, cwd: str) -> tuple[dict[str, str], list[str]]:
     """What a probe tells, and the priorities of what was started beside it."""
-    seen = account.python(WITH_NEIGHBOUR, line, cwd=cwd)
-    told, found, neighbour = seen.stdout.partition("NEIGHBOUR ")
-    assert found, seen.stdout + seen.stderr
-    return answers_of(type(seen)(seen.line, seen.rc, told, seen.stderr)), neighbour.split()
+    told, neighbour = told_before(account, WITH_NEIGHBOUR, line, cwd, "NEIGHBOUR ")
+    return told, neighbour.split()
 
 
 @clause("E12")

@@ -11,7 +11,7 @@ from jai.errors import JaiError
 from jai.host import read_bytes
 from jai.plan import plan
 from jai.record import Record
-from jai.sealed import seal
+from jai.sealed import launcher, seal
 from jai.steps import encode
 from jai.store import prepare
 
@@ -116,13 +116,13 @@ def _hand_over(image: bytes) -> None:
 
     Comes back only where there is no launcher.
     """
-    launcher = os.path.join(os.path.dirname(sys.argv[0]), "jai")
-    if not os.path.exists(f"{launcher}-python"):
+    path = launcher()
+    if not os.path.exists(f"{path}-python"):
         return
     fd = os.memfd_create("jai", 0)
     os.write(fd, image)
     os.environ["JAI_IMAGE"] = f"{fd} {os.getpid()}"
-    os.execv(launcher, ["jai", *sys.argv[1:]])  # noqa: S606 - no shell is wanted
+    os.execv(path, ["jai", *sys.argv[1:]])  # noqa: S606 - no shell is wanted
 
 
 def _restore_signals() -> None:

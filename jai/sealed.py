@@ -44,13 +44,16 @@ DECIDING = ("PATH", "TMPDIR")
 SETTLED = 3 * 10**9  # nanoseconds
 
 
+def launcher() -> str:
+    """Give the path of the command beside the script that is running."""
+    return f"{os.path.dirname(sys.argv[0])}/jai"
+
+
 def why_not(settings: Settings, host: Host, policy: Policy) -> str:
     """Say why a plan can not be sealed, "" if it can."""
-    launcher = f"{os.path.dirname(sys.argv[0])}/jai"
-    found = os.geteuid() != os.getuid() or host.account.uid != os.getuid()
     reasons = {
-        "root acts for a user": found,
-        "it was not started by the launcher": not os.path.exists(f"{launcher}-python"),
+        "root acts for a user": os.geteuid() != os.getuid() or host.account.uid != os.getuid(),
+        "it was not started by the launcher": not os.path.exists(f"{launcher()}-python"),
         "it says something at each start": bool(policy.notes or settings.verbose),
         "it makes directories": bool(policy.create),
         "descriptors are passed on": bool(policy.keep_fds),
@@ -71,8 +74,9 @@ def seal(settings: Settings, host: Host, policy: Policy, image: bytes) -> None:
     key = key_of(settings, host, policy, sys.argv[1:])
     words = len(settings.command)
     args = policy.command[: len(policy.command) - words]
+    fixed = _fixed_names(settings)
     env = [
-        name if name in host.env and name not in fixed_names(settings) else f"{name}={value}"
+        name if name in host.env and name not in fixed else f"{name}={value}"
         for name, value in policy.environment
     ]
     parts = [
@@ -113,7 +117,7 @@ def report(settings: Settings, host: Host, policy: Policy) -> str:
     return "this plan is kept: the next start runs it at once"
 
 
-def fixed_names(settings: Settings) -> set[str]:
+def _fixed_names(settings: Settings) -> set[str]:
     """Give the variables whose values are not those outside, whatever those are."""
     return {*OURS, *(rule.name for rule in settings.environment if rule.action != "unset")}
 
@@ -150,7 +154,7 @@ def find_facts(settings: Settings, host: Host, policy: Policy) -> tuple[dict[str
     boot = read_bytes(BOOT_ID)
     facts["c" + BOOT_ID] = f"{lib.jai_hash(boot, len(boot)):016x}"
     newest = host.newest
-    own = (f"{os.path.dirname(sys.argv[0])}/jai", f"{policy.config_dir}/.defaults", layout.boot)
+    own = (launcher(), f"{policy.config_dir}/.defaults", layout.boot)
     for path in own:
         facts["f" + path], changed = look_at_file(path)
         newest = max(newest, changed)
@@ -158,7 +162,7 @@ def find_facts(settings: Settings, host: Host, policy: Policy) -> tuple[dict[str
 
 
 def _variable(host: Host, name: str) -> str:
-    value = dict(host.env).get(name)
+    value = dict.get(host.env, name)  # without a note that it was used
     return "" if value is None else f"={value}"
 
 

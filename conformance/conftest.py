@@ -76,7 +76,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Repeat what is marked `also_as_root` with root as the jailed user."""
     marked = metafunc.definition.get_closest_marker("also_as_root")
     if marked and os.geteuid() == 0 and "account" in metafunc.fixturenames:
-        metafunc.parametrize("account", ["ada", "root"], indirect=True)
+        accounts = os.environ.get("JAI_ACCOUNTS", "ada root").split()
+        metafunc.parametrize("account", accounts, indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

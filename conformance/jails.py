@@ -15,9 +15,11 @@ from conformance.abilities import needs
 from conformance.accounts import TIMED_OUT, Seen, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from conformance.accounts import Account
+
+    Scenario = Callable[..., None]
 
 MODES = ("casual", "bare", "strict")
 FAILED = 125
@@ -26,22 +28,18 @@ _STRICT = pytest.param("strict", marks=needs("strict mode"))
 in_each_mode = pytest.mark.parametrize("mode", [_STRICT if mode == "strict" else mode for mode in MODES])
 in_the_user_s_own_modes = pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "strict"])
 
-_BY_ROOT = [("root", "casual")] if os.geteuid() == 0 else []
-# Each mode for a user, and one for root as the jailed user.
-for_everybody = pytest.mark.parametrize(
-    ("account", "mode"),
-    [
-        ("ada", "casual"),
-        ("ada", "bare"),
-        pytest.param("ada", "strict", marks=needs("strict mode")),
-        *_BY_ROOT,
-    ],
-    indirect=["account"],
-)
-# The same without strict mode.
-for_everybody_s_own = pytest.mark.parametrize(
-    ("account", "mode"), [("ada", "casual"), ("ada", "bare"), *_BY_ROOT], indirect=["account"]
-)
+also_as_root = pytest.mark.also_as_root
+
+
+def for_everybody(function: Scenario) -> Scenario:
+    """Run a scenario in each mode for a user, and for root as the jailed user."""
+    return also_as_root(in_each_mode(function))
+
+
+def for_everybody_s_own(function: Scenario) -> Scenario:
+    """The same without strict mode."""
+    return also_as_root(in_the_user_s_own_modes(function))
+
 
 # Runs inside the jail: each act by itself, its error's name or "ok", all printed at the end as the sentinel.
 PROBE = """

@@ -15,7 +15,7 @@ from conformance.abilities import needs
 from conformance.accounts import must, run
 from conformance.clauses import clause, guards
 from conformance.homes import read
-from conformance.jails import FAILED, in_each_mode
+from conformance.jails import FAILED, for_everybody, in_each_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from conformance.conftest import MakeJail, Outside
     from conformance.homes import Home
 
-also_as_root = pytest.mark.also_as_root
 WALK = 400  # seconds: what removes from / on visits every file of the machine
 IN_HOME = {"casual": "ok", "bare": "ENOENT", "strict": "ENOENT"}
 
@@ -87,8 +86,7 @@ def project_is_empty(home: Home) -> bool:
 
 @clause("D01")
 @guards("overlay")
-@also_as_root
-@in_each_mode
+@for_everybody
 @pytest.mark.parametrize("removal", ["rm -rf ~", 'rm -rf "$HOME"', "rm -rf ~/* ~/.[!.]*", "find ~ -delete"])
 def test_removing_the_home_leaves_the_originals(
     jail: MakeJail, outside: Outside, mode: str, removal: str
@@ -157,8 +155,7 @@ def test_a_directory_named_tilde(jail: MakeJail, outside: Outside, mode: str) ->
 
 
 @clause("D03")
-@also_as_root
-@in_each_mode
+@for_everybody
 @pytest.mark.parametrize("removal", ["rm -rf --no-preserve-root /", "find / -xdev -delete", "find / -delete"])
 @pytest.mark.timeout(1200)
 def test_removing_everything_removes_the_grant_only(
@@ -179,8 +176,7 @@ def test_removing_everything_removes_the_grant_only(
 
 @clause("D03")
 @guards("read-only-root")
-@also_as_root
-@in_each_mode
+@for_everybody
 def test_the_user_s_own_files_elsewhere_are_read_only(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Where the user may write outside, the jail gets EROFS; in the grant it may."""
     acts = {
@@ -278,8 +274,7 @@ def test_a_failed_mkdir_before_a_mass_move(jail: MakeJail, outside: Outside, mod
 
 
 @clause("D06")
-@also_as_root
-@in_each_mode
+@for_everybody
 def test_writing_through_a_link_into_the_home(jail: MakeJail, outside: Outside, mode: str) -> None:
     """A link in the grant that points into the home leads to the jail's copy, or nowhere."""
     must(outside.home.account.sh("ln -s '../Documents/letters/letter 1.txt' project/link"))
@@ -292,8 +287,7 @@ def test_writing_through_a_link_into_the_home(jail: MakeJail, outside: Outside, 
 
 
 @clause("D06")
-@also_as_root
-@in_each_mode
+@for_everybody
 def test_writing_through_a_link_out_of_the_home(jail: MakeJail, outside: Outside, mode: str) -> None:
     """A link in the grant to the user's own file elsewhere: it is read-only, however one writes."""
     must(outside.home.account.sh("ln -s /srv/watched/file project/link; cp /srv/watched/file project/own"))
@@ -310,8 +304,7 @@ def test_writing_through_a_link_out_of_the_home(jail: MakeJail, outside: Outside
 
 
 @clause("D07")
-@also_as_root
-@in_each_mode
+@for_everybody
 def test_changing_modes_and_times_changes_no_original(jail: MakeJail, outside: Outside, mode: str) -> None:
     """chmod, chown, touch, setfattr, setfacl and chattr over the whole home."""
     before = outside.state()

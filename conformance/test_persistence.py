@@ -11,12 +11,11 @@ import pytest
 from conformance.accounts import must
 from conformance.clauses import clause, guards
 from conformance.homes import MASKED
-from conformance.jails import FAILED, for_everybody, in_each_mode
+from conformance.jails import FAILED, also_as_root, for_everybody
 
 if TYPE_CHECKING:
     from conformance.conftest import MakeJail, Outside
 
-also_as_root = pytest.mark.also_as_root
 STARTED_LATER = (
     *(".bashrc", ".profile", ".zshenv", ".vimrc", ".tmux.conf", ".gitconfig", ".local/bin/ls"),
     *(".config/autostart/agent.desktop", ".config/systemd/user/backup.service", ".ssh/authorized_keys"),
@@ -53,8 +52,7 @@ def ways_to(path: str) -> dict[str, str]:
 
 @clause("P01")
 @guards("overlay")
-@also_as_root
-@in_each_mode
+@for_everybody
 def test_what_runs_later_is_not_changed(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Start-up files can be written inside, are there for the jail's next command, and are not changed."""
     before = outside.state()
@@ -69,8 +67,7 @@ def test_what_runs_later_is_not_changed(jail: MakeJail, outside: Outside, mode: 
 
 @clause("P03")
 @guards("hidden-storage")
-@also_as_root
-@in_each_mode
+@for_everybody
 @pytest.mark.parametrize(
     "part",
     [
@@ -104,7 +101,7 @@ def test_jai_s_own_directory_is_not_there(jail: MakeJail, outside: Outside, mode
 
 
 @clause("P03")
-@in_each_mode
+@for_everybody
 def test_jai_s_configuration_cannot_be_written(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Whatever a jail makes at the configuration's place stays its own, and does not change the next run."""
     same = jail(mode)
@@ -172,6 +169,7 @@ def test_what_is_left_in_the_project_does_not_run(jail: MakeJail, outside: Outsi
 
 @clause("P04")
 @guards("pinned-folders")
+@also_as_root
 def test_what_is_masked_in_a_grant_can_not_be_moved_from_under_its_mask(
     jail: MakeJail, outside: Outside
 ) -> None:
@@ -191,6 +189,7 @@ def test_what_is_masked_in_a_grant_can_not_be_moved_from_under_its_mask(
 
 @clause("P04")
 @guards("unmoved-targets")
+@also_as_root
 def test_a_link_that_a_jail_left_does_not_lead_a_grant_elsewhere(jail: MakeJail, outside: Outside) -> None:
     """What a jail put in place of a folder of the home is not followed: the next run is refused."""
     same, grant = jail("casual"), f"{outside.home.path}/src/tool"
@@ -208,7 +207,7 @@ def test_a_link_that_a_jail_left_does_not_lead_a_grant_elsewhere(jail: MakeJail,
 
 
 @clause("P04")
-@in_each_mode
+@for_everybody
 def test_a_start_up_file_in_the_home_does_not_run_outside(
     jail: MakeJail, outside: Outside, mode: str
 ) -> None:
@@ -228,8 +227,7 @@ def test_a_start_up_file_in_the_home_does_not_run_outside(
 
 @clause("I01")
 @guards("masks", "private-home")
-@also_as_root
-@in_each_mode
+@for_everybody
 def test_masked_paths_do_not_exist(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Each masked path is absent by every name it has; what is not masked is there by the same names."""
     account = outside.home.account
@@ -255,6 +253,7 @@ def test_masked_paths_do_not_exist(jail: MakeJail, outside: Outside, mode: str) 
 
 @clause("I01")
 @guards("covers")
+@also_as_root
 def test_a_mask_holds_in_a_grant_that_is_wider(jail: MakeJail, outside: Outside) -> None:
     """Who grants the folder above gets all of it but what is masked."""
     home, before = outside.home.path, outside.state()
@@ -282,7 +281,7 @@ def test_a_mask_holds_in_a_grant_that_is_wider(jail: MakeJail, outside: Outside)
 
 
 @clause("I01")
-@in_each_mode
+@for_everybody
 def test_a_masked_name_can_be_used_anew(jail: MakeJail, outside: Outside, mode: str) -> None:
     """A program may make its own file where a masked one is; it shows nothing of the old."""
     before = outside.state()
@@ -295,6 +294,7 @@ def test_a_masked_name_can_be_used_anew(jail: MakeJail, outside: Outside, mode: 
 
 
 @clause("I01")
+@also_as_root
 def test_an_unmasked_path_is_there(jail: MakeJail, outside: Outside) -> None:
     """The control of the masks: what the user unmasks is readable."""
     before = outside.state()
@@ -306,7 +306,7 @@ def test_an_unmasked_path_is_there(jail: MakeJail, outside: Outside) -> None:
 
 
 @clause("I02")
-@in_each_mode
+@for_everybody
 def test_the_user_s_other_files_are_readable(jail: MakeJail, outside: Outside, mode: str) -> None:
     """A 0600 file of the user outside the home: readable, as is documented, but for strict; never written."""
     before = outside.state()
@@ -346,6 +346,7 @@ def test_secrets_of_the_environment_are_gone(jail: MakeJail, outside: Outside, m
 
 
 @clause("I03")
+@also_as_root
 def test_a_wanted_secret_comes_through(jail: MakeJail) -> None:
     """The control of the scrub: --setenv lets a single variable in."""
     seen = jail("casual").sh(
@@ -384,7 +385,7 @@ def test_inherited_descriptors_are_closed(jail: MakeJail, outside: Outside, mode
 
 
 @clause("I04")
-@in_each_mode
+@for_everybody
 def test_only_three_descriptors_are_open(jail: MakeJail, mode: str) -> None:
     """Inside, nothing is open but the standard three (and the one that lists them)."""
     seen = jail(mode).sh("ls /proc/self/fd", prefix="exec 5</etc/passwd 9</;")

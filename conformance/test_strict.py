@@ -17,7 +17,7 @@ from conformance.abilities import needs
 from conformance.accounts import Account, must, run
 from conformance.clauses import clause, guards
 from conformance.homes import read
-from conformance.jails import CALL, FAILED, Jail, outside_of_a_jail
+from conformance.jails import CALL, FAILED, Jail, also_as_root, outside_of_a_jail
 from conformance.wall import LIBEXEC
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 CLONE_NEWNS, CLONE_NEWUSER, PTRACE_SEIZE = 0x20000, 0x10000000, 0x4206
 # These have the same numbers on every architecture.
 SYS_CLONE3, SYS_PIDFD_GETFD = 435, 438
+SYS_CLONE = "220 if os.uname().machine == 'aarch64' else 56"
 
 
 @dataclass(frozen=True)
@@ -542,15 +543,20 @@ def test_read_only_grants(jail: MakeJail, outside: Outside, closed: str) -> None
 
 
 @clause("E06")
-@guards("nested-user-namespaces")
+@guards("nested-user-namespaces", "strict-filter")
+@also_as_root
 def test_no_user_namespaces_inside(jail: MakeJail, outside: Outside) -> None:
-    """Neither unshare nor clone nor clone3 makes one, none can be entered, and no limit be raised."""
+    """Neither unshare nor clone nor clone3 makes one, none can be entered, and the limit is 0."""
     before = outside.state()
     record = f"ctypes.byref((ctypes.c_uint64 * 8)({CLONE_NEWUSER}, 0, 0, 0, {signal.SIGCHLD:d}))"
     clone3 = f"call(libc.syscall, {SYS_CLONE3}, {record}, 64)"
+    child = "\nos._exit(0) if pid == 0 else os.waitpid(pid, 0)"
     acts = {
         "unshare": CALL + f"call(libc.unshare, {CLONE_NEWUSER})",
-        "clone3": CALL + f"pid = {clone3}\nos._exit(0) if pid == 0 else os.waitpid(pid, 0)",
+        "clone": CALL
+        + f"pid = call(libc.syscall, ({SYS_CLONE}), {CLONE_NEWUSER | signal.SIGCHLD}, 0, 0, 0, 0)"
+        + child,
+        "clone3": CALL + f"pid = {clone3}{child}",
         "with mounts": CALL + f"call(libc.unshare, {CLONE_NEWUSER | CLONE_NEWNS})",
         "mounts alone": CALL + f"call(libc.unshare, {CLONE_NEWNS})",
         "enter its own": CALL + "call(libc.setns, os.open('/proc/self/ns/user', os.O_RDONLY), 0)",
@@ -562,22 +568,26 @@ def test_no_user_namespaces_inside(jail: MakeJail, outside: Outside) -> None:
 
     strict, casual = jail("strict"), jail("casual")
     answers = {name: answer for act in alone for name, answer in strict.tries(act).items()}
-    control = {name: answer for act in alone[:3] for name, answer in casual.tries(act).items()}
-    bwrap = strict.sh("unshare -Ur true; echo $?; unshare --user --map-root-user --mount true; echo $?")
+    control = {name: answer for act in alone[:4] for name, answer in casual.tries(act).items()}
+    bwrap = strict.sh(
+        "unshare -Ur true; echo $?; unshare --user --map-root-user --mount true; echo $?"
+        "; cat /proc/sys/user/max_user_namespaces"
+    )
 
     assert outside.state() == before
     assert answers == {
-        "unshare": "ENOSPC",
-        "clone3": "ENOSPC",
-        "with mounts": "ENOSPC",
+        "unshare": "EPERM",
+        "clone": "EPERM",
+        "clone3": "ENOSYS",
+        "with mounts": "EPERM",
         "mounts alone": "EPERM",
-        "enter its own": "EINVAL",
+        "enter its own": "EPERM",
         "enter that of PID 1": "EACCES",
-        "raise the limit": "EACCES",
+        "raise the limit": "EROFS" if outside.home.account.name == "root" else "EACCES",
         "mount": "EPERM",
     }
-    assert control == {"unshare": "ok", "clone3": "ok", "with mounts": "ok"}
-    assert bwrap.stdout == "1\n1\n"
+    assert control == dict.fromkeys(("unshare", "clone", "clone3", "with mounts"), "ok")
+    assert bwrap.stdout == "1\n1\n0\n"
 
 
 # --- when it can not be ------------------------------------------------------------------------------------

@@ -73,6 +73,12 @@ def _watch(step: Step) -> str:
     return f"watch {step.target}{changed}{_flags(step) or ' missing'}"
 
 
+def _filter(step: Step) -> str:
+    strict = bool(step.flags & STRICT)
+    namespaces = ", no user namespaces" if strict else ""
+    return f"filter system calls: {lib.jai_filter_rows(strict)} refusals{namespaces}, in every ABI"
+
+
 def _env(step: Step) -> str:
     name, _, value = step.source.partition("=")
     return f"env {name}={value}" if name in PLAIN else f"env {name}"
@@ -118,7 +124,7 @@ WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_CLOSE: lambda _: "close other descriptors from 3",
     lib.JAI_ENV: _env,
     lib.JAI_ARG: lambda step: f"arg {step.source}",
-    lib.JAI_FILTER: lambda _: f"filter system calls: {lib.jai_filter_rows()} refusals, in every ABI",
+    lib.JAI_FILTER: _filter,
     lib.JAI_EXEC: lambda step: f"exec {step.source}",
 }
 

@@ -240,9 +240,9 @@ def arg(word: str) -> Step:
     return Step(lib.JAI_ARG, source=word)
 
 
-def filter_calls() -> Step:
-    """Refuse the system calls that no agent needs, from here on."""
-    return Step(lib.JAI_FILTER)
+def filter_calls(*, strict: bool) -> Step:
+    """Refuse the system calls that no agent needs, from here on; in strict mode user namespaces too."""
+    return Step(lib.JAI_FILTER, flags=STRICT if strict else 0)
 
 
 def execute(program: str, path: str) -> Step:

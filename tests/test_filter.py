@@ -55,6 +55,7 @@ class Row:
     call: str
     answer: int
     conditions: tuple[tuple[int, str, int], ...]
+    strict: bool
 
     def refuses(self, arguments: list[int]) -> bool:
         """Whether the row holds for these arguments."""
@@ -67,28 +68,30 @@ def _holds(argument: int, sign: str, value: int) -> bool:
     return {"==": low == value, "!=": argument != value, "&": bool(low & value)}[sign]
 
 
-def read_rows(filters: Path) -> list[Row]:
-    """The table as the compiler of filters has it."""
+def read_rows(filters: Path, *, strict: bool) -> list[Row]:
+    """The table as the compiler of filters has it, with or without strict mode's rows."""
     listed = subprocess.run(
         [str(filters / "compile-filter"), "x86_64", "--rows"], capture_output=True, text=True, check=True
     )
     found = []
     for line in listed.stdout.splitlines():
-        call, answer, conditions, reason = line.split("\t")
+        call, answer, conditions, reason, when = line.split("\t")
         assert len(reason) > 5, f"{call} has no reason"
         split = [condition.split() for condition in conditions.split(", ") if condition]
-        found.append(
-            Row(call, int(answer), tuple((int(at), sign, int(value, 0)) for at, sign, value in split))
-        )
-    return found
+        parts = tuple((int(at), sign, int(value, 0)) for at, sign, value in split)
+        found.append(Row(call, int(answer), parts, when == "in strict mode"))
+    assert {row.strict for row in found} == {False, True}
+    return [row for row in found if strict or not row.strict]
 
 
-def read_program(filters: Path, architecture: str) -> list[Instruction]:
-    """The filter of an architecture, from the header that is built into the core."""
+def read_program(filters: Path, architecture: str, *, strict: bool) -> list[Instruction]:
+    """A filter of an architecture, from the header that is built into the core."""
     made = subprocess.run(
         [str(filters / "compile-filter"), architecture], capture_output=True, text=True, check=True
     )
-    rows = re.findall(r"\{(0x\w+), (\d+), (\d+), (0x\w+)\},", made.stdout)
+    _, of_both, of_strict = made.stdout.split("static const struct sock_filter")
+    text = of_strict if strict else of_both
+    rows = re.findall(r"\{(0x\w+), (\d+), (\d+), (0x\w+)\},", text)
     return [(int(code, 0), int(true), int(false), int(value, 0)) for code, true, false, value in rows]
 
 
@@ -144,15 +147,21 @@ class Filter:
         return ERRNO | refusals[0] if refusals else ALLOW
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["ordinary", "strict"])
+def strict(request: pytest.FixtureRequest) -> bool:
+    """Both filters."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module", params=PAIRS, ids=[f"{abi} on {machine}" for machine, abi in PAIRS])
-def made(filters: Path, request: pytest.FixtureRequest) -> Filter:
-    """Each ABI under the filter of its architecture."""
+def made(filters: Path, request: pytest.FixtureRequest, strict: bool) -> Filter:  # noqa: FBT001
+    """Each ABI under the filters of its architecture."""
     architecture, abi = request.param
-    rows = read_rows(filters)
+    rows = read_rows(filters, strict=strict)
     numbers = {row.call: number_of(row.call, abi) for row in rows}
     assert {call for call, number in numbers.items() if number < 0} == MISSING[abi]
     calls = {number: call for call, number in numbers.items() if number >= 0}
-    return Filter(rows, read_program(filters, architecture), abi, calls)
+    return Filter(rows, read_program(filters, architecture, strict=strict), abi, calls)
 
 
 # --- by its text ------------------------------------------------------------------------------------------
@@ -201,9 +210,9 @@ def test_newer_calls_are_not_there(made: Filter) -> None:
         assert made.answer(number, [0] * 6) == ALLOW
 
 
-def test_foreign_abis_are_refused(filters: Path) -> None:
+def test_foreign_abis_are_refused(filters: Path, strict: bool) -> None:  # noqa: FBT001
     """x32 on x86_64, and whatever else calls itself an ABI."""
-    program = read_program(filters, "x86_64")
+    program = read_program(filters, "x86_64", strict=strict)
 
     for number in (0, 39, 59, 512, 546):
         assert simulate(program, "x86_64", X32 | number, [0] * 6) == ERRNO | errno.EPERM
@@ -266,6 +275,13 @@ PROBES: dict[str, Sequence[tuple[object, ...]]] = {
     "swapon": [('"/nowhere"', 0)],
     "swapoff": [('"/nowhere"',)],
 }
+# The same for strict mode's: with a flag that the call does not take beside the one that is refused.
+STRICT_PROBES: dict[str, Sequence[tuple[object, ...]]] = {
+    "clone": [(0x10000200, 0, 0, 0, 0), (1 << 32 | 0x10000200, 0, 0, 0, 0)],
+    "clone3": [(0, 0)],
+    "unshare": [(0x10000001,), (1 << 32 | 0x10000001,)],
+    "setns": [(-1, 0)],
+}
 # Of an ordinary user the kernel wants a privilege for these before it looks at anything else, so there is
 # no control but root's.
 PRIVILEGED = {
@@ -280,8 +296,8 @@ FILTERED = """
 import ctypes, os, sys
 from jai._core import lib
 assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
-assert lib.jai_filter() == 0
-os.execv(sys.argv[1], sys.argv[1:])
+assert lib.jai_filter(int(sys.argv[1])) == 0
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -304,10 +320,11 @@ def caller(program: Path, user: User) -> str:
     return path
 
 
-def lines_for(word: str, abi: str) -> list[tuple[str, str]]:
+def lines_for(word: str, abi: str, *, strict: bool) -> list[tuple[str, str]]:
     """What is asked in an ABI: the call's name, and the line for system_calls.c."""
     found = []
-    for call, attempts in [*PROBES.items(), *((name, [()]) for name in HARMLESS)]:
+    probes = {**PROBES, **(STRICT_PROBES if strict else {}), **{name: [()] for name in HARMLESS}}
+    for call, attempts in probes.items():
         number = number_of(call, abi)
         for attempt in attempts if number >= 0 else []:
             arguments = [each if isinstance(each, str) else str(each) for each in attempt]
@@ -324,7 +341,7 @@ def answers(done: subprocess.CompletedProcess[str], asked: list[tuple[str, str]]
 
 def expected(filters: Path, asked: list[tuple[str, str]]) -> list[str]:
     """The table's answer to each call."""
-    table = {row.call: errno.errorcode[row.answer] for row in read_rows(filters)}
+    table = {row.call: errno.errorcode[row.answer] for row in read_rows(filters, strict=True)}
     return [{**table, **HARMLESS}[call] for call, _ in asked]
 
 
@@ -339,13 +356,14 @@ def judge_control(
 
 def test_every_row_has_a_probe(filters: Path) -> None:
     """A row that is added is also tried."""
-    assert {row.call for row in read_rows(filters)} == set(PROBES)
+    assert {row.call for row in read_rows(filters, strict=False)} == set(PROBES)
+    assert {row.call for row in read_rows(filters, strict=True)} == {*PROBES, *STRICT_PROBES}
 
 
 @pytest.mark.parametrize(("word", "abi"), CALLED)
 def test_every_row_is_refused_in_a_jail(user: User, caller: str, filters: Path, word: str, abi: str) -> None:
     """Each call is made, in each ABI; outside the same account gets other answers."""
-    asked = lines_for(word, abi)
+    asked = lines_for(word, abi, strict=False)
     stdin = "".join(f"{line}\n" for _, line in asked)
 
     inside = answers(user.run([user.jai, caller], stdin=stdin), asked)
@@ -359,11 +377,11 @@ def test_every_row_is_refused_in_a_jail(user: User, caller: str, filters: Path, 
     os.geteuid() != 0, reason="only root gets other answers without the filter to all of them"
 )
 @pytest.mark.parametrize(("word", "abi"), CALLED)
-def test_every_row_is_refused_to_root(
-    program: Path, filters: Path, tmp_path: Path, word: str, abi: str
+def test_every_row_is_refused_to_root(  # noqa: PLR0913 - what it is tried with
+    program: Path, filters: Path, tmp_path: Path, word: str, abi: str, *, strict: bool
 ) -> None:
     """The filter alone, without a jail, for a process with every privilege; without it none is refused."""
-    asked = lines_for(word, abi)
+    asked = lines_for(word, abi, strict=strict)
     stdin = "".join(f"{line}\n" for _, line in asked)
 
     def call(*before: str) -> list[str]:
@@ -379,7 +397,7 @@ def test_every_row_is_refused_to_root(
         )
         return answers(done, asked)
 
-    under = call(sys.executable, "-c", FILTERED)
+    under = call(sys.executable, "-c", FILTERED, str(int(strict)))
     without = call()
 
     assert dict(zip(asked, under)) == dict(zip(asked, expected(filters, asked)))

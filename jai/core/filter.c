@@ -7,11 +7,12 @@
 
 #include "filter.h"
 
-int jai_filter(void)
+int jai_filter(int strict)
 {
+	const struct sock_filter *chosen = strict ? strict_filter : filter;
 	const struct sock_fprog program = {
-		.len = sizeof(filter) / sizeof(filter[0]),
-		.filter = (struct sock_filter *)(uintptr_t)filter,
+		.len = (strict ? sizeof(strict_filter) : sizeof(filter)) / sizeof(filter[0]),
+		.filter = (struct sock_filter *)(uintptr_t)chosen,
 	};
 
 	/* Without SECCOMP_FILTER_FLAG_SPEC_ALLOW: what the kernel does against the leaks of
@@ -22,11 +23,10 @@ int jai_filter(void)
 int op_filter(struct state *s, const struct jai_step *step)
 {
 	(void)s;
-	(void)step;
-	return jai_filter();
+	return jai_filter(!!(step->flags & JAI_STRICT));
 }
 
-uint32_t jai_filter_rows(void)
+uint32_t jai_filter_rows(int strict)
 {
-	return FILTER_ROWS;
+	return strict ? ROWS_OF_strict_filter : ROWS_OF_filter;
 }

@@ -93,7 +93,7 @@ enum jai_flag {
 	JAI_SAME = 64,	    /* source must still be device:inode */
 	JAI_SHARED = 128,   /* the overlay is shared by the jail's runs */
 	JAI_SESSION = 256,  /* the command gets a session of its own */
-	JAI_STRICT = 512,   /* the helper maps the user to its strict id */
+	JAI_STRICT = 512,   /* the user's strict id; no user namespaces */
 	JAI_MAPPED = 1024,  /* source, or the overlay's lower, is the mount of the request of the
 			       same number */
 	JAI_CONTENT = 2048  /* the file still holds what source says */
@@ -158,9 +158,9 @@ int jai_landlock(void);
 
 /* Filters the system calls of this process from here on, see filter/rules.h: 0 or an errno.
  * It must have no_new_privs. */
-int jai_filter(void);
+int jai_filter(int strict);
 
 /* How many rows the filter was made of. */
-uint32_t jai_filter_rows(void);
+uint32_t jai_filter_rows(int strict);
 
 #endif

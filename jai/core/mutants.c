@@ -180,6 +180,7 @@ static const struct row rows[] = {
 	{"ipc-namespace", PART, 0, NULL, 0},
 	{"network-namespace", STEP, JAI_NETNS, NULL, 0},
 	{"nested-user-namespaces", STEP, JAI_NSLIMIT, of_users, 0},
+	{"strict-filter", FLAGS, JAI_FILTER, NULL, JAI_STRICT},
 	{"cgroup-namespaces", STEP, JAI_NSLIMIT, of_cgroups, 0},
 	{"capabilities", PART, 0, NULL, 0},
 	{"no-new-privileges", PART, 0, NULL, 0},

@@ -1,7 +1,7 @@
 /*
  * Runs while jai is built: makes the system call filter of an architecture, as a C header.
  *
- *   compile-filter ARCHITECTURE           the header
+ *   compile-filter ARCHITECTURE           the header: strict mode's filter and that of the others
  *   compile-filter ARCHITECTURE --rows    the table, a row a line, with tabs
  *
  * libseccomp compiles the table.  Before its filter stand a few instructions of our own, for what
@@ -34,6 +34,7 @@ enum { LONGEST = 4096 };
 
 static struct sock_filter program[LONGEST];
 static unsigned int length;
+static int strict; /* whose filter is being made */
 
 static void fail(const char *what, const char *about, int error)
 {
@@ -45,6 +46,11 @@ static void fail(const char *what, const char *about, int error)
 static void emit(uint16_t code, uint32_t value, uint8_t if_true, uint8_t if_false)
 {
 	program[length++] = (struct sock_filter){code, if_true, if_false, value};
+}
+
+static int is_for_us(const struct row *row)
+{
+	return strict || !row->strict;
 }
 
 /* Little-endian: the lower half of an argument comes first. */
@@ -81,7 +87,7 @@ static void emit_start(void)
 {
 	emit(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 	for (int i = 0; i < ROWS; i++)
-		if (rows[i].number)
+		if (rows[i].number && is_for_us(&rows[i]))
 			emit_row(&rows[i]);
 	emit(BPF_JMP | BPF_JGT | BPF_K, NEWEST_CALL, 0, 2);
 	emit(BPF_JMP | BPF_JGE | BPF_K, PRIVATE_NUMBERS, 1, 0);
@@ -123,7 +129,7 @@ static void add_rows(scmp_filter_ctx filter)
 	for (int i = 0; i < ROWS; i++) {
 		int call, error;
 
-		if (rows[i].number)
+		if (rows[i].number || !is_for_us(&rows[i]))
 			continue;
 		call = seccomp_syscall_resolve_name(rows[i].call);
 		if (call == __NR_SCMP_ERROR)
@@ -170,11 +176,17 @@ static void append(scmp_filter_ctx filter)
 	seccomp_release(filter);
 }
 
-static void print_header(const char *name)
+static void print_filter(const struct architecture *architecture, const char *name)
 {
-	printf("/* The system call filter for %s; made by filter/compile.c. */\n", name);
-	printf("enum { FILTER_ROWS = %d };\n\n", ROWS);
-	printf("static const struct sock_filter filter[] = {\n");
+	int count = 0;
+
+	length = 0;
+	emit_start();
+	append(make_filter(architecture));
+	for (int i = 0; i < ROWS; i++)
+		count += is_for_us(&rows[i]);
+	printf("\nenum { ROWS_OF_%s = %d };\n", name, count);
+	printf("static const struct sock_filter %s[] = {\n", name);
 	for (unsigned int i = 0; i < length; i++)
 		printf("\t{0x%02x, %u, %u, 0x%08x},\n", program[i].code, program[i].jt,
 		       program[i].jf, program[i].k);
@@ -190,7 +202,7 @@ static void print_rows(void)
 		for (int j = 0; j < 2 && rows[i].when[j].test != UNTESTED; j++)
 			printf("%s%u %s %#x", j ? ", " : "", rows[i].when[j].argument,
 			       signs[rows[i].when[j].test], rows[i].when[j].value);
-		printf("\t%s\n", rows[i].reason);
+		printf("\t%s\t%s\n", rows[i].reason, rows[i].strict ? "in strict mode" : "always");
 	}
 }
 
@@ -206,9 +218,11 @@ int main(int argc, char **argv)
 			print_rows();
 			return 0;
 		}
-		emit_start();
-		append(make_filter(each));
-		print_header(each->name);
+		printf("/* The system call filters for %s; made by filter/compile.c. */\n",
+		       each->name);
+		print_filter(each, "filter");
+		strict = 1;
+		print_filter(each, "strict_filter");
 		return 0;
 	}
 	fail("there is no filter for it", argc > 1 ? argv[1] : "an architecture is wanted", 0);

@@ -26,7 +26,8 @@ enum {
 	SOCKETCALL_SOCKET = 1,
 	PRIO_PGRP = 1,
 	IOPRIO_WHO_PGRP = 2,
-	OWN = 0
+	OWN = 0,
+	CLONE_NEWUSER = 0x10000000
 };
 
 /*
@@ -51,12 +52,14 @@ struct row {
 	const char *reason;
 	struct condition when[2];
 	uint32_t number; /* of a call that libseccomp may be too young to know, else 0 */
+	int strict;	 /* only in strict mode */
 };
 
-#define REFUSE(call, answer, reason, ...) {call, answer, reason, {__VA_ARGS__}, 0}
+#define REFUSE(call, answer, reason, ...)	    {call, answer, reason, {__VA_ARGS__}, 0, 0}
+#define REFUSE_IN_STRICT(call, answer, reason, ...) {call, answer, reason, {__VA_ARGS__}, 0, 1}
 /* From 424 on a call has the same number in every ABI. */
 #define REFUSE_NUMBER(number, call, answer, reason, ...) \
-	{call, answer, reason, {__VA_ARGS__}, number}
+	{call, answer, reason, {__VA_ARGS__}, number, 0}
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -102,6 +105,15 @@ static const struct row rows[] = {
 	       {0, IS, AF_NETLINK}, {2, IS_NOT, NETLINK_ROUTE}),
 	REFUSE("socketcall", EPERM, "32-bit x86: the family is in memory, out of a filter's sight",
 	       {0, IS, SOCKETCALL_SOCKET}),
+
+	/* In strict mode nothing brings a sandbox of its own.  A limit of the kernel's, which no call
+	 * gets around, allows no user namespace either; it would answer ENOSPC. */
+	REFUSE_IN_STRICT("unshare", EPERM, "a user namespace, with every capability in it",
+			 {0, HAS_ANY, CLONE_NEWUSER}),
+	REFUSE_IN_STRICT("clone", EPERM, "a user namespace, with every capability in it",
+			 {0, HAS_ANY, CLONE_NEWUSER}),
+	REFUSE_IN_STRICT("clone3", ENOSYS, "its flags are in memory, out of a filter's sight; programs use clone instead"),
+	REFUSE_IN_STRICT("setns", EPERM, "enters another namespace, which wants a capability"),
 
 	/* The machine's administration. */
 	REFUSE("kexec_load", EPERM, "another kernel"),

@@ -110,12 +110,12 @@ def seccomp(_patient: Patient) -> Iterator[Finding]:
     """Install the filter of jails, in this process that ends with the answer."""
     filtered = prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER
     succeed(prctl(PR_SET_NO_NEW_PRIVS, 1))
-    code = lib.jai_filter()
+    code = lib.jai_filter(0)
     if code:
         words = f"no filter can be installed: {os.strerror(code)} ({errno.errorcode.get(code, code)})"
         yield Finding(NO, words, "use a kernel with CONFIG_SECCOMP_FILTER; in a container allow seccomp")
         return
-    words = f"the filter of jails was installed, {lib.jai_filter_rows()} rules"
+    words = f"the filter of jails was installed, {lib.jai_filter_rows(0)} rules"
     yield Finding(YES, words + ("; there is one around us already" if filtered else ""))
 
 

@@ -30,6 +30,7 @@ ABILITIES = {
     "fish": "command -v fish",
     "root for loop file systems": '[ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4 &&'
     " [ -w /home ]",  # on NFS root is nobody, and mounts nothing in a home
+    "chromium": "command -v chromedriver && { command -v chromium || command -v google-chrome; }",
     "root": '[ "$(id -u)" = 0 ]',
     "strace": "command -v strace",
     "gdb": "command -v gdb",
@@ -46,6 +47,7 @@ ABILITIES = {
 ORDINARY = {
     "a home that can not be id-mapped": "only in guests with such a file system",
     "a kernel that is too old": "only in a guest that has one",
+    "chromium": "a browser is too much to install for one page: apt-get install chromium-driver",
 }
 NOT_AVAILABLE = {
     "": ORDINARY

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import shlex
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from conformance import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +77,10 @@ class Account:
         data = base64.b64encode(stdin.encode()).decode()
         enter = f"cd / && {prefix} exec {shlex.join(words)}"
         shell = f"sh -c {shlex.quote(enter)}"
-        return run(self.host, f"echo {data} | base64 -d | {shell}" if stdin else f"{shell} <{source}")
+        seen = run(self.host, f"echo {data} | base64 -d | {shell}" if stdin else f"{shell} <{source}")
+        typed = _typed(argv, env or {}, prefix, stdin, source)
+        record.note(seen, who=self.name, typed=f"cd {shlex.quote(cwd or self.home)} && {typed}")
+        return seen
 
     def sh(self, script: str, *, cwd: str = "", timeout: int = 60) -> Seen:
         """Run a shell script as this account, outside of any jail."""
@@ -89,11 +95,21 @@ class Account:
         return self.run(["/usr/bin/python3", "-I", "-", *arguments], cwd=cwd, source=shlex.quote(path))
 
 
+def _typed(argv: Sequence[str], env: Mapping[str, str], prefix: str, stdin: str, source: str) -> str:
+    """The line for a terminal of the account's that does the same."""
+    changed = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
+    line = f"{prefix} {shlex.join([*changed, *argv])}".strip()
+    if stdin:
+        return f"printf %s {shlex.quote(stdin)} | {line}"
+    return line if source == "/dev/null" else f"{line} <{source}"
+
+
 def run(host: Host, line: str) -> Seen:
     """Run a shell line on the machine under test, as whoever the session is."""
+    began = time.monotonic()
     done = host.run(line)
     out, err = (data.decode("utf-8", "surrogateescape") for data in (done.stdout_bytes, done.stderr_bytes))
-    return Seen(line, done.rc, out, err)
+    return record.ran(Seen(line, done.rc, out, err), time.monotonic() - began)
 
 
 def must(seen: Seen) -> Seen:

@@ -54,6 +54,7 @@ CLAUSES = {
     "W01": "Developers' tools work as outside.",
     "W03": "Programs that bring their own sandbox can start it.",
     "W04": "Names, time, language and the home are those of the user.",
+    "W06": "A start costs about what a start of bubblewrap costs, the first one a few times that.",
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance import record
 from conformance.abilities import needs
 from conformance.accounts import TIMED_OUT, Seen, run
 
@@ -110,6 +111,12 @@ class Jail:
             timeout=timeout,
             prefix=prefix,
         )
+        words = ("-m", self.mode, *options, argv[0])
+        where = cwd or self.project
+        record.entered(
+            record.Entry(self.account, self.jai, self.name, words, where, tuple((env or {}).items()))
+        )
+        record.note(seen, mode=self.mode)
         if seen.rc == TIMED_OUT:
             raise UnfinishedError(_report(f"no end after {timeout} s", seen))
         return seen
@@ -130,9 +137,11 @@ class Jail:
         seen = self.run(
             ["sh", "-c", wrapped], *options, cwd=cwd, env=env, stdin=stdin, timeout=timeout, prefix=prefix
         )
+        stdout = seen.stdout.removesuffix(f"\n{token}")
+        record.script(seen, wrapped, script, stdout)
         if not seen.stdout.endswith(f"\n{token}"):
             raise UnfinishedError(_report("the script did not reach its end", seen))
-        return Seen(seen.line, seen.rc, seen.stdout.removesuffix(f"\n{token}"), seen.stderr)
+        return Seen(seen.line, seen.rc, stdout, seen.stderr)
 
     def tries(  # noqa: PLR0913 - they are what a process starts with
         self,
@@ -151,7 +160,10 @@ class Jail:
         is what the acts share.
         """
         argv = [*through, *PROBED, json.dumps(acts), prelude]
-        return answers_of(self.run(argv, *options, cwd=cwd, env=env, prefix=prefix, timeout=timeout))
+        seen = self.run(argv, *options, cwd=cwd, env=env, prefix=prefix, timeout=timeout)
+        answers = answers_of(seen)
+        record.tried(seen, acts, answers)
+        return answers
 
 
 def left_out() -> dict[str, str]:

@@ -191,14 +191,20 @@ SICK = re.compile(
 MARK = re.compile(r"jai-scenario:(.*)")
 
 
-def complaints(console: str) -> dict[str, list[str]]:
-    """What the kernel complained of while which scenario ran; "" stands for the time before the first."""
+def passages(console: str) -> dict[str, list[str]]:
+    """What the kernel printed while which scenario ran; "" stands for the time between them."""
     found: dict[str, list[str]] = {}
     scenario = ""
     for line in console.splitlines():
         mark = MARK.search(line)
         if mark:
             scenario = mark[1].strip()
-        elif SICK.search(line):
+        else:
             found.setdefault(scenario, []).append(line.strip())
     return found
+
+
+def complaints(console: str) -> dict[str, list[str]]:
+    """The same, but only what the kernel complained of."""
+    sick = {name: [line for line in lines if SICK.search(line)] for name, lines in passages(console).items()}
+    return {name: lines for name, lines in sick.items() if lines}

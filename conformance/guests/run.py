@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from conformance.guests import cache, image, kernels, machine
+from conformance.guests import cache, image, kernels, machine, report
 from conformance.guests.table import HOMES, KERNELS, kinds
 from conformance.jails import MODES
 
@@ -35,6 +36,7 @@ UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
 AT_ONCE = 2
 # What is about this checkout, not about a machine.
 NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
+KEPT_CONSOLE = 40  # lines of each scenario
 NOTHING_SELECTED = 5  # as pytest says it
 
 
@@ -60,6 +62,7 @@ class Round:
     running: str = ""
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -75,10 +78,12 @@ class Round:
         """Take in one line of what the guest tells."""
         self.total = told.get("total", self.total)
         self.running = told.get("begins", self.running)
+        self.versions.update(told.get("versions", {}))
         self.ended = self.ended or "end" in told
         if "scenario" in told:
             seen = self.found.setdefault(told["scenario"], {"outcome": "passed", "seconds": 0.0, "said": ""})
             seen["seconds"] += told["seconds"]
+            seen.update(told.get("about", {}))
             if told["outcome"] != "passed":
                 seen["outcome"] = told["outcome"] if seen["outcome"] != "failed" else "failed"
                 seen["said"] += told["said"]
@@ -90,7 +95,11 @@ class Round:
         if not self.ended and not self.broken:
             self.broken = f"the guest was lost in {self.running or 'its preparation'}: {console[-2000:]}"
         if self.running:
-            self.found[self.running] = {"outcome": "failed", "seconds": 0.0, "said": "the guest was lost\n"}
+            seen = self.found.setdefault(self.running, {"seconds": 0.0, "said": ""})
+            seen.update(outcome="failed", said="the guest was lost\n")
+        for scenario, lines in machine.passages(console).items():
+            if scenario in self.found:
+                self.found[scenario]["console"] = lines[-KEPT_CONSOLE:]
         for scenario, lines in machine.complaints(console).items():
             seen = self.found.setdefault(scenario or "between the scenarios", {"seconds": 0.0, "said": ""})
             seen["outcome"] = "failed"
@@ -220,8 +229,8 @@ async def run(rounds: list[Round], parts: Parts, options: Sequence[str]) -> None
     await asyncio.gather(*(when_free(its) for its in rounds))
 
 
-def report(rounds: list[Round]) -> int:
-    """Say what failed, and give the exit status."""
+def conclude(rounds: list[Round]) -> int:
+    """Say what failed, write the report, and give the exit status."""
     for its in rounds:
         if its.broken:
             say(f"\n--- {its.name}: {its.broken}")
@@ -231,9 +240,17 @@ def report(rounds: list[Round]) -> int:
     counts = {outcome: seen.count(outcome) for outcome in ("passed", "failed", "skipped")}
     broken = sum(1 for its in rounds if its.broken)
     say(f"\n{len(rounds)} guests: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+    typed = " ".join(f"{name}={shlex.quote(value)}" for name, value in _asked().items())
+    place = report.write(report.collect(rounds, f"make conformance {typed}"))
+    say(f"the report: {os.path.relpath(place)}")
     if counts["failed"] or broken:
         return 1
     return 0 if seen else NOTHING_SELECTED
+
+
+def _asked() -> dict[str, str]:
+    """What make was asked for, as it hands that over."""
+    return {name[6:]: value for name, value in sorted(os.environ.items()) if name.startswith("ASKED_")}
 
 
 async def shell(its: Round, parts: Parts) -> int:
@@ -286,13 +303,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return asyncio.run(shell(rounds[0], parts))
         asyncio.run(run(rounds, parts, options))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        report(rounds)
+        conclude(rounds)
         say("interrupted")
         return 130
     except (machine.MachineError, subprocess.CalledProcessError) as error:
         say(str(error))
         return 1
-    return report(rounds)
+    return conclude(rounds)
 
 
 if __name__ == "__main__":

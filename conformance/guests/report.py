@@ -1,0 +1,113 @@
+"""The report of a run: build/report/report.json for programs, and build/report/index.html for people.
+
+`python -m conformance.guests.report FILE…` makes one page of the JSON of several runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance.guests import page
+from conformance.guests.machine import QEMU
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.guests.run import Round
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FOLDER = CHECKOUT / "build/report"
+# What pytest's -k takes as one word.
+WORD = re.compile(r"[\w:+\-.\[\]/]+")
+OPERATORS = {"and", "or", "not"}
+
+
+def selects(scenario: str) -> str:
+    """An expression for -k that selects this scenario by its name and, as far as -k can, its parameters."""
+    name, _, parameters = scenario.rpartition("::")[2].partition("[")
+    words = WORD.findall(parameters.removesuffix("]"))
+    return " and ".join([name, *(word for word in dict.fromkeys(words) if word not in OPERATORS)])
+
+
+def _again(its: Round, scenario: str, mode: str) -> dict[str, str]:
+    """What is typed to run this scenario again, and to try it by hand."""
+    place = f"KERNEL={its.kernel} HOME_FS={its.home_fs}"
+    only = [*([f"MODE={mode}"] if mode else []), f"K={shlex.quote(selects(scenario))}"]
+    return {"again": " ".join(["make conformance", place, *only]), "by_hand": f"make guest {place}"}
+
+
+def _guest(its: Round) -> dict[str, Any]:
+    """What is known of a guest and of each scenario in it."""
+    return {
+        "name": its.name,
+        "kernel": its.version or its.kernel,
+        "versions": its.versions,
+        "total": its.total,
+        "ended": its.ended,
+        "broken": its.broken,
+        "running": its.running,
+        "scenarios": [
+            {"id": name, **seen, **_again(its, name, seen.get("mode", ""))}
+            for name, seen in its.found.items()
+        ],
+    }
+
+
+def _first_line(*command: str) -> str:
+    try:
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.partition("\n")[0]
+
+
+def collect(rounds: Sequence[Round], asked: str) -> dict[str, Any]:
+    """All that is known after a run, or after a part of it."""
+    changed = _first_line("git", "status", "--porcelain", "--untracked-files=no")
+    return {
+        "made": {
+            "date": time.strftime("%Y-%m-%d %H:%M %Z"),
+            "commit": _first_line("git", "log", "-1", "--format=%h %s"),
+            "changed since": "yes" if changed else "no",
+            "QEMU": _first_line(QEMU, "--version"),
+            "Python": platform.python_version(),
+            "kernel": platform.release(),
+        },
+        "asked": asked,
+        "guests": [_guest(its) for its in rounds],
+    }
+
+
+def write(found: dict[str, Any], folder: Path = FOLDER) -> Path:
+    """Write both files, and give the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(found, indent=1))
+    place = folder / "index.html"
+    place.write_text(page.render(found), encoding="utf-8")
+    return place
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make one page of several runs, for example those of a build server's jobs."""
+    parser = argparse.ArgumentParser(prog="conformance.guests.report", description=main.__doc__)
+    parser.add_argument("json", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the page is written")
+    asked = parser.parse_args(arguments)
+    runs = [json.loads(path.read_text()) for path in asked.json]
+    together = {**runs[0], "guests": [guest for run in runs for guest in run["guests"]]}
+    together["asked"] = " ; ".join(dict.fromkeys(run["asked"] for run in runs))
+    print(write(together, asked.folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What a start costs, beside a plain one and bubblewrap's; the report shows it for each guest.
+
+The commands take turns, shuffled anew in each round, so that what else the machine does hits all alike.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import TYPE_CHECKING
+
+from conformance.abilities import needs
+from conformance.accounts import must
+from conformance.clauses import clause
+from conformance.jails import in_each_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.accounts import Account
+    from conformance.conftest import MakeJail
+    from conformance.homes import Home
+
+ROUNDS = 5
+# A few rounds on a busy or translated machine say little: this notices a start that has lost its way, and
+# `make bench` judges the cost itself.
+FIRST, LATER = 12, 4
+
+# Its words: the jobs, and how many rounds count after the first one. A job is a command and what it adds to
+# the environment. Before that it starts the last job until its plan is kept, which is when no fact is new.
+TURNS = """
+import json, os, random, sys, time
+jobs, rounds = json.loads(sys.argv[1]), int(sys.argv[2])
+def start(words, env):
+    began = time.perf_counter()
+    pid = os.posix_spawn(words[0], words, {**os.environ, **env})
+    status = os.waitpid(pid, 0)[1]
+    took = time.perf_counter() - began
+    if status:
+        sys.exit(f"{words}: wait status {status}")
+    return took
+plans, deadline = os.path.expanduser("~/.jai/.plans"), time.monotonic() + 30
+while not (os.path.isdir(plans) and os.listdir(plans)):
+    if time.monotonic() > deadline:
+        sys.exit("no plan is kept")
+    start(*list(jobs.values())[-1])
+times = {name: [] for name in jobs}
+for number in range(rounds + 1):
+    for name in random.sample(list(jobs), len(jobs)):
+        took = start(*jobs[name])
+        if number:
+            times[name].append(took)
+print(json.dumps(times))
+"""
+
+
+def bubblewrap(home: Home) -> list[str]:
+    """A jail of bubblewrap's that shows about the same: the home and the project, the rest read-only."""
+    bound = [word for path in (home.path, home.project) for word in ("--bind", path, path)]
+    return [
+        *("/usr/bin/bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        *("--tmpfs", "/run", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"),
+        *(*bound, "--chdir", home.project, "/bin/true"),
+    ]
+
+
+@clause("W06")
+@needs("bwrap")
+@in_each_mode
+def test_a_start_costs_little(
+    jail: MakeJail, account: Account, home: Home, mode: str, record_property: Callable[[str, object], None]
+) -> None:
+    """A first start, where Python decides, and a later one, beside a plain start and bubblewrap's."""
+    inside = jail(mode)
+    words = [inside.jai, "-m", mode, "-j", inside.name, "/bin/true"]
+    # Where the folder of the plans is none, nothing is kept: each start is a first one.
+    unkept = f"{home.path}/unkept"
+    must(account.sh(f"mkdir {unkept} && touch {unkept}/.plans"))
+    jobs = {
+        "plain": (["/bin/true"], {}),
+        "bubblewrap": (bubblewrap(home), {}),
+        "jai, first": (words, {"JAI_CONFIG_DIR": unkept}),
+        "jai": (words, {}),
+    }
+
+    seen = must(account.python(TURNS, json.dumps(jobs), str(ROUNDS), cwd=home.project))
+
+    times = json.loads(seen.stdout)
+    record_property("startup", times)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    assert median["plain"] < median["jai"] < LATER * median["bubblewrap"]
+    assert median["jai, first"] < FIRST * median["bubblewrap"]

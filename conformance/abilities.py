@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -87,10 +88,15 @@ def needs(ability: str) -> pytest.MarkDecorator:
     return pytest.mark.needs(ability)
 
 
+@functools.cache
+def _has(host: Host, ability: str) -> bool:
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return bool(host.run(f"env {path} sh -c %s", ABILITIES[ability]).rc == 0)
+
+
 def check(host: Host, ability: str) -> None:
     """Skip the running test if the machine lacks an ability, or fail it if it must have it."""
-    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    if host.run(f"env {path} sh -c %s", ABILITIES[ability]).rc == 0:
+    if _has(host, ability):
         return
     kinds = os.environ.get("JAI_MACHINE", "").split() or [""]
     excuses = [NOT_AVAILABLE[kind][ability] for kind in kinds if ability in NOT_AVAILABLE.get(kind, {})]

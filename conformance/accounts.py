@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance import record
+from conformance import here, record
+from conformance.here import TIMED_OUT, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testinfra.host import Host
 
+__all__ = ["TIMED_OUT", "Account", "Seen", "must", "run"]
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-TIMED_OUT = 124
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How a command ended, and the exact line that ran it."""
-
-    line: str
-    rc: int
-    stdout: str
-    stderr: str
-
-    @property
-    def words(self) -> list[str]:
-        """The words of the standard output."""
-        return self.stdout.split()
 
 
 @dataclass(frozen=True)
@@ -61,26 +46,19 @@ class Account:
         """
         clean = {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "PATH": PATH}
         clean |= {"LANG": "C.UTF-8", "TERM": "dumb", **(env or {})}
-        switch = ["setpriv", f"--reuid={self.name}", f"--regid={self.name}", "--init-groups"]
-        words = [
-            *["timeout", "--kill-after=5", str(timeout)],
-            *(switch if self.become else []),
-            # By the account itself: on NFS root may not enter a home.
-            *[
-                "env",
-                "-i",
-                f"--chdir={cwd or self.home}",
-                *(f"{key}={value}" for key, value in clean.items()),
-            ],
-            *argv,
-        ]
-        data = base64.b64encode(stdin.encode()).decode()
-        enter = f"cd / && {prefix} exec {shlex.join(words)}"
-        shell = f"sh -c {shlex.quote(enter)}"
-        seen = run(self.host, f"echo {data} | base64 -d | {shell}" if stdin else f"{shell} <{source}")
+        user = self.name if self.become else ""
+        start = here.Start(argv, user, cwd or self.home, clean, stdin, source, timeout)
+        seen = self._start(start, prefix)
         typed = _typed(argv, env or {}, prefix, stdin, source)
         record.note(seen, who=self.name, typed=f"cd {shlex.quote(cwd or self.home)} && {typed}")
         return seen
+
+    def _start(self, start: here.Start, prefix: str) -> Seen:
+        line = here.as_line(start, prefix)
+        if prefix or self.host.backend.NAME != "local":
+            return run(self.host, line)
+        began = time.monotonic()
+        return record.ran(here.run(line, start), time.monotonic() - began)
 
     def sh(self, script: str, *, cwd: str = "", timeout: int = 60) -> Seen:
         """Run a shell script as this account, outside of any jail."""
@@ -92,7 +70,7 @@ class Account:
 
     def script(self, path: str, *arguments: str, cwd: str = "") -> Seen:
         """Run a Python file that only the session's user needs to be able to read."""
-        return self.run(["/usr/bin/python3", "-I", "-", *arguments], cwd=cwd, source=shlex.quote(path))
+        return self.run(["/usr/bin/python3", "-I", "-", *arguments], cwd=cwd, source=path)
 
 
 def _typed(argv: Sequence[str], env: Mapping[str, str], prefix: str, stdin: str, source: str) -> str:
@@ -101,7 +79,7 @@ def _typed(argv: Sequence[str], env: Mapping[str, str], prefix: str, stdin: str,
     line = f"{prefix} {shlex.join([*changed, *argv])}".strip()
     if stdin:
         return f"printf %s {shlex.quote(stdin)} | {line}"
-    return line if source == "/dev/null" else f"{line} <{source}"
+    return line if source == "/dev/null" else f"{line} <{shlex.quote(source)}"
 
 
 def run(host: Host, line: str) -> Seen:

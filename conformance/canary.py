@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.accounts import run
@@ -51,9 +53,26 @@ class Canary:
     def state(self) -> dict[str, str]:
         """Since when it lives, and what its socket answers."""
         host = self.account.host
+        if host.backend.NAME == "local":
+            return {"type": "process", "alive since": self._since(), "answer": self._answer()}
         line = f"cut -d' ' -f22 /proc/{self.pid}/stat; curl -q -s --noproxy '*' --max-time 5 {self.url}"
         since, _, answer = run(host, line).stdout.partition("\n")
         return {"type": "process", "alive since": since or "dead", "answer": answer}
+
+    def _since(self) -> str:
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        except OSError:
+            return "dead"
+
+    def _answer(self) -> str:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as peer:
+                peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                with peer.makefile() as told:
+                    return told.read().rpartition("\n")[2]
+        except OSError:
+            return ""
 
     def stop(self) -> None:
         """End it."""

@@ -5,6 +5,7 @@ It runs behind the second wall: `python -m conformance.wall -- pytest conformanc
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import shlex
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from conformance import abilities, canary, manifest, wall
+from conformance import abilities, canary, manifest, trees, wall
 from conformance.accounts import Account, must, run
 from conformance.homes import Home, read
 from conformance.jails import MODES, Jail
@@ -29,6 +30,8 @@ WATCHED = "/srv/watched"
 MADE_TO_BE_WRECKED = "/etc/jai-guest"  # only conformance/guests/image.py makes it
 CANARY_PLACES = ("/tmp/canary", "/var/tmp/canary", "/dev/shm/canary")
 numbers = itertools.count(1)
+# (account, jai): the trees of its home and of what is watched beside it, when they were new
+kept: dict[tuple[str, str], list[trees.Tree]] = {}
 
 
 class MakeJail(Protocol):
@@ -141,11 +144,17 @@ def strict_mode(host: Host, request: pytest.FixtureRequest) -> None:
     must(run(host, f"unshare --mount sh -c {shlex.quote(' && '.join(made))}"))
 
 
+@functools.cache
+def _session(host: Host) -> str:
+    """Who commands are run as, unless they become somebody else."""
+    return str(host.user().name)
+
+
 @pytest.fixture
 def account(host: Host, request: pytest.FixtureRequest) -> Account:
     """The user who runs jai: ada, an ordinary user, unless a test asks for root."""
     name = getattr(request, "param", "ada")
-    session = host.user().name
+    session = _session(host)
     home = "/root" if name == "root" else f"/home/{name}"
     return Account(host, name, home, become=session != name)
 
@@ -170,12 +179,32 @@ def home(account: Account, jai: str) -> Home:
 
 
 def make_home(account: Account, jai: str) -> Home:
-    """Empty the account's home and fill it anew.
+    """The account's home and what is watched beside it, as new: filled once, then put back from memory."""
+    made = Home(account, account.home, WATCHED)
+    if account.host.backend.NAME != "local":
+        _fill(made, jai)
+    elif (account.name, jai) not in kept or not _put_back(account, kept[account.name, jai]):
+        _fill(made, jai)
+        beside = [trees.take(place) for place in (WATCHED, *CANARY_PLACES)]
+        kept[account.name, jai] = [trees.take(made.path, made.seen_at), *beside]
+    return made
+
+
+def _put_back(account: Account, tree: list[trees.Tree]) -> bool:
+    """Whether the account itself could do it: a scenario may have left what only root can remove."""
+    try:
+        trees.put_back(tree, account.name if account.become else "")
+    except OSError:
+        return False
+    return True
+
+
+def _fill(made: Home, jai: str) -> None:
+    """Empty the places and fill them anew.
 
     Initialising jai comes before any manifest, since making ~/.jai touches the home itself.
     """
-    host = account.host
-    made = Home(account, account.home, WATCHED)
+    account, host = made.account, made.account.host
     places = shlex.join([WATCHED, *CANARY_PLACES])
     owner = f"-o {account.name} -g {account.name}" if account.become else ""
     must(run(host, f"rm -rf {places} && install -d -m 755 {owner} {places}"))
@@ -183,20 +212,29 @@ def make_home(account: Account, jai: str) -> Home:
     files = " ".join(f"{path}/file" for path in CANARY_PLACES)
     must(account.sh(f"for file in {files}; do echo canary > $file; chmod 666 $file; done"))
     must(account.run([jai, "--init"]))
-    return made
+
+
+@pytest.fixture(scope="session")
+def birds() -> Iterator[dict[str, canary.Canary]]:
+    """The accounts' canaries."""
+    living: dict[str, canary.Canary] = {}
+    yield living
+    for bird in living.values():
+        bird.stop()
 
 
 @pytest.fixture
-def outside(home: Home) -> Iterator[Outside]:
-    """What must not change, with a canary started."""
-    bird = canary.start(home.account, "/tmp")
+def outside(home: Home, birds: dict[str, canary.Canary]) -> Outside:
+    """What must not change, with a canary that lives as long as nothing kills it."""
+    bird = birds.get(home.account.name)
+    if bird is None or bird.state()["answer"] != bird.token:
+        bird = birds[home.account.name] = canary.start(home.account, "/tmp")
     made = Outside(home, bird)
     # What is not there beforehand cannot be seen to go.
     watched = {"~/notes.txt", f"{WATCHED}/file", *(f"{path}/file" for path in CANARY_PLACES)}
     assert watched <= set(made.state())
     assert made.canary.state()["answer"] == bird.token
-    yield made
-    bird.stop()
+    return made
 
 
 @pytest.fixture

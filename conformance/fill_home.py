@@ -79,7 +79,7 @@ def odd_files() -> None:
     os.chmod("modes/sticky", 0o1777)
     with open("sparse.img", "wb") as file:
         file.write(b"head")
-        file.truncate(8 << 20)
+        file.truncate(1 << 20)
     os.mkfifo("pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")

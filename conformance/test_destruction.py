@@ -126,7 +126,7 @@ def test_the_issues_sentence_on_a_large_home(jail: MakeJail, outside: Outside, m
     """A home of 20 000 files survives everything at once; inside, it is seen empty."""
     fill = "for f in $(seq 100); do echo $d $f > $f; done"
     many = f"for d in $(seq 200); do mkdir -p many/$d; (cd many/$d; {fill}); done"
-    must(outside.home.account.sh(many, timeout=120))
+    must(outside.home.account.sh(many, timeout=WALK))
     before = outside.state()
     assert len(before) > 20_000
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import shlex
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,9 +27,10 @@ from conformance.jails import (
     left_out,
     outside_of_a_jail,
 )
+from conformance.terminals import ON_A_TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from testinfra.host import Host
 
@@ -479,25 +481,18 @@ def test_processes_outside_and_pid_1_can_not_be_reached(jail: MakeJail, outside:
 
 # Arguments: a shell line, which gets a terminal of its own, and how often to look afterwards.  The shell
 # lives through the signal, its neighbour does not.
-WITH_TERMINAL = '''
-import os, pty, sys
+WITH_TERMINAL = (
+    ON_A_TERMINAL
+    + '''
+import sys
 line = f"""trap '' USR1; (trap - USR1; exec sleep 1000) &
 until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done
 {sys.argv[1]}
 looks={sys.argv[2]}; while [ $looks -gt 0 ] && kill -0 $! 2>/dev/null; do sleep 0.05; looks=$((looks-1)); done
 kill -9 $! 2>/dev/null && echo alive"""
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execv("/bin/bash", ["bash", "-c", line])
-seen = b""
-try:
-    while data := os.read(terminal, 4096):
-        seen += data
-except OSError:
-    pass
-os.waitpid(pid, 0)
-print(seen.decode())
+on_a_terminal(lambda: os.execv("/bin/bash", ["bash", "-c", line]))
 '''
+)
 
 
 @clause("E07")
@@ -753,42 +748,148 @@ def test_a_swap_after_the_decision_is_noticed(
     assert seen.stderr.startswith("jai: ")
 
 
-# Arguments: how many starts, then jai's command.  While they run, a folder and a link change places.
+@clause("E14")
+@clause("I01")
+@guards("held-links")
+@also_as_root
+def test_a_link_to_what_is_masked_stays_one(jail: MakeJail, outside: Outside) -> None:
+    """A directory that takes the place of a link to what is masked does not show what the mask names."""
+    account, home = outside.home.account, outside.home.path
+    program = f"{home}/project/prepare"
+    swap = "cd ~/keys && rm now && mv -T later now" + " || true"
+    must(account.sh(f"printf '#!/bin/sh\n{swap}\n' > {program}; chmod 755 {program}"))
+    prepare = "mkdir -p keys/first keys/later; echo a > keys/first/key; echo b > keys/later/key"
+    must(account.sh(f"{prepare}; ln -s first keys/now"))
+    mask = ("--mask", "keys/now/key")
+    acts = {
+        "the key": "open(HOME + '/keys/now/key')",
+        "where it was": "open(HOME + '/keys/first/key')",
+        "the folder": "os.listdir(HOME + '/keys/now')",
+    }
+
+    shown = jail("casual").tries(acts, "--initjail", program)
+    must(account.sh("cd ~/keys && mv now later && ln -s first now"))
+    answers = jail("casual").tries(acts, *mask, "--initjail", program)
+
+    swapped = account.sh("cat ~/keys/now/key; rm -r ~/keys")
+    assert swapped.stdout == "b\n"
+    assert shown == dict.fromkeys(acts, "ok")  # control
+    assert answers == {"the key": "ENOENT", "where it was": "ENOENT", "the folder": "ok"}
+
+
+# Arguments: how many starts, what changes places meanwhile (the second is a link), then jai's command.
 RACE = """
 import collections, ctypes, os, subprocess, sys
-libc = ctypes.CDLL(None)
+starts, (place, link), words = int(sys.argv[1]), map(os.fsencode, sys.argv[2:4]), sys.argv[4:]
+swap = lambda: ctypes.CDLL(None).renameat2(-100, place, -100, link, 2)  # RENAME_EXCHANGE
 racer = os.fork()
 while racer == 0:
-    libc.renameat2(-100, b"grant", -100, b"link", 2)
+    swap()
 seen = collections.Counter()
 try:
-    for _ in range(int(sys.argv[1])):
-        done = subprocess.run(sys.argv[2:], stdout=-1, stderr=-1, cwd=os.path.expanduser("~"))
+    for _ in range(starts):
+        done = subprocess.run(words, stdout=-1, stderr=-1)
         brief = done.returncode == 0 or len(done.stderr.splitlines()) <= 3
         seen[done.returncode, done.stdout, brief] += 1
 finally:
     os.kill(racer, 9)
+    os.wait()
+    swaps = os.path.islink(place) and swap()
 print([(*outcome, count) for outcome, count in seen.items()])
 """
-# Where these are granted by mistake, they are marked for good.
-LOOK = "echo x > ~/Documents/marked; echo x > ~/project/grant/marked; echo looked"
-STARTS = 10_000 if os.environ.get("JAI_STRESS") == "full" else 100
+
+
+@dataclass(frozen=True)
+class Race:
+    """What changes places with a link to somewhere else while jai starts: paths are below the home."""
+
+    place: str
+    link: str
+    leads_to: str
+    prepare: str
+    look: str
+    options: tuple[str, ...] = ("-D",)
+    mode: str = "casual"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Where the swaps happen: they change its time."""
+        return f"~/{self.place.rpartition('/')[0]}"
+
+
+# Where these are granted, or the jail's own, by mistake, they are marked for good.
+MARK = "echo x > ~/Documents/marked; echo x > ~/marked; echo x > /tmp/marked; echo looked"
+RACES = {
+    "the grant": Race(
+        "project/grant",
+        "project/link",
+        "../Documents",
+        "mkdir -p project/grant; touch project/grant/mine",
+        f"echo x > ~/project/grant/marked; {MARK}",
+        ("-D", "-d", "{home}/project/grant"),
+    ),
+    "a folder above the grant": Race(
+        "project/up",
+        "project/link",
+        "../Documents",
+        "mkdir -p project/up/grant Documents/grant",
+        f"echo x > ~/project/up/grant/marked; {MARK}",
+        ("-D", "-d", "{home}/project/up/grant"),
+    ),
+    "a folder above a mask": Race(
+        "keys/one",
+        "keys/link",
+        "other",
+        "mkdir -p keys/one keys/other; echo secret > keys/one/key; echo decoy > keys/other/key",
+        f"cat ~/keys/one/key; {MARK}",
+        ("-D", "--mask", "keys/one/key"),
+    ),
+    **{
+        f"the storage's {kind}": Race(
+            f".jai/{{name}}.{kind}", ".jai/link", "../Documents", "", MARK, mode=mode
+        )
+        for kind, mode in (("changes", "casual"), ("tmp", "casual"), ("work", "casual"), ("home", "bare"))
+    },
+    "a folder above the home": Race(
+        "places/up",
+        "places/link",
+        "other",
+        "mkdir -p places/up/home/Documents places/other/home/Documents",
+        MARK,
+        env={"HOME": "{home}/places/up/home", "JAI_CONFIG_DIR": "{home}/.jai"},
+    ),
+}
+FULL = os.environ.get("JAI_STRESS") == "full"
+STARTS = {"the grant": 10_000 if FULL else 40}
+OTHERS = 2_000 if FULL else 12
 
 
 @clause("E14")
 @also_as_root
 @pytest.mark.timeout(3000)
-def test_a_racing_renamer_gains_nothing(jail: MakeJail, outside: Outside) -> None:
-    """While the next grant and a link to other files change places, the one is granted or nothing."""
-    account, raced, project = outside.home.account, jail("casual"), outside.home.project
-    must(account.sh("mkdir grant; touch grant/mine; ln -s ../Documents link", cwd=project))
-    before = outside.state()
-    words = ["env", *(f"{name}={value}" for name, value in left_out().items())]
-    words += [raced.jai, "-j", raced.name, "-D", "-d", f"{project}/grant", "sh", "-c", LOOK]
+@pytest.mark.parametrize("what", RACES)
+def test_a_racing_renamer_gains_nothing(jail: MakeJail, outside: Outside, what: str) -> None:
+    """While a folder and a link to another change places, jai takes the one that it looked at or nothing."""
+    race, account, home = RACES[what], outside.home.account, outside.home.path
+    raced = jail(race.mode)
+    must(raced.run(["true"]))  # the storage's folders are made
+    named = {"home": home, "name": raced.name}
+    place, link = (f"{home}/{path.format(**named)}" for path in (race.place, race.link))
+    must(account.sh(f"{race.prepare or 'true'}; ln -sn {race.leads_to} {link}"))
+    before, starts = outside.state(), STARTS.get(what, OTHERS)
+    env = {**left_out(), **{name: value.format(**named) for name, value in race.env.items()}}
+    options = [option.format(**named) for option in race.options]
+    words = ["env", *(f"{name}={value}" for name, value in env.items()), raced.jai, "-m", race.mode]
+    words += ["-j", raced.name, *options, "sh", "-c", race.look]
 
-    seen = account.run(["/usr/bin/python3", "-I", "-c", RACE, str(STARTS), *words], cwd=project, timeout=2900)
+    seen = account.run(["/usr/bin/python3", "-I", "-c", RACE, str(starts), place, link, *words], timeout=2900)
 
-    assert outside.state() == before
+    after = outside.state()
+    must(account.sh(f"rm -rf {link} ~/places ~/keys ~/Documents/grant"))
     outcomes = ast.literal_eval(must(seen).stdout)
     assert {outcome[:3] for outcome in outcomes} <= {(FAILED, b"", True), (0, b"looked\n", True)}
-    assert sum(outcome[3] for outcome in outcomes) == STARTS
+    assert sum(outcome[3] for outcome in outcomes) == starts
+    for state in (before, after):
+        state.pop(race.folder, None)
+    assert after == before

@@ -10,6 +10,7 @@ from conformance.abilities import needs
 from conformance.accounts import must, run
 from conformance.clauses import clause, guards
 from conformance.jails import PROBE, answers_of, for_everybody, in_the_user_s_own_modes
+from conformance.terminals import ON_A_TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,26 +86,20 @@ def as_root(account: Account, acts: Mapping[str, str]) -> dict[str, str]:
 
 # Arguments: a shell line, which gets a terminal of its own.  Prints what it printed, then what is in that
 # terminal's input for the one who reads next: the shell, when the line has ended.
-WITH_TERMINAL = """
-import fcntl, os, pty, select, struct, sys, termios
-pid, terminal = pty.fork()
-if pid == 0:
+WITH_TERMINAL = (
+    ON_A_TERMINAL
+    + """
+import select, sys, termios
+def act():
     settings = termios.tcgetattr(0)
     settings[3] &= ~(termios.ECHO | termios.ICANON)
     termios.tcsetattr(0, termios.TCSANOW, settings)
     os.system(sys.argv[1])
     typed = os.read(0, 100) if select.select([0], [], [], 0)[0] else b""
     print("TYPED", typed.decode() or "nothing", flush=True)
-    os._exit(0)
-seen = b""
-try:
-    while data := os.read(terminal, 4096):
-        seen += data
-except OSError:
-    pass
-os.waitpid(pid, 0)
-print(seen.decode())
+on_a_terminal(act)
 """
+)
 HIGH = 0xDEADBEEF << 32
 TYPING = {
     "TIOCSTI": "ioctl(0x5412, b'x')",
@@ -474,21 +469,14 @@ def test_sockets_in_a_nested_network(jail: MakeJail, outside: Outside, mode: str
 
 # Arguments: a shell line, which gets a terminal of its own and a neighbour in its process group.  Prints the
 # neighbour's priorities: the nice value and the class of its disk accesses.
-WITH_NEIGHBOUR = """
-import os, pty, sys
+WITH_NEIGHBOUR = (
+    ON_A_TERMINAL
+    + """
+import sys
 line = "sleep 1000 & " + sys.argv[1] + "; echo NEIGHBOUR $(ps -o ni= -p $!) $(ionice -p $!); kill -9 $!"
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execv("/bin/sh", ["sh", "-c", line])
-seen = b""
-try:
-    while data := os.read(terminal, 4096):
-        seen += data
-except OSError:
-    pass
-os.waitpid(pid, 0)
-print(seen.decode())
+on_a_terminal(lambda: os.execv("/bin/sh", ["sh", "-c", line]))
 """
+)
 PRIORITIES = {
     "nice": "os.setpriority(os.PRIO_PGRP, 0, 7)",
     "ionice": "call('ioprio_set', 2, 0, 3 << 13)",

@@ -73,6 +73,11 @@ def _watch(step: Step) -> str:
     return f"watch {step.target}{changed}{_flags(step) or ' missing'}"
 
 
+def _mask(step: Step) -> str:
+    place = f"{step.source}/{step.target}"
+    return f"hold-link {place} to {step.extra}" if step.extra else f"mask {place}"
+
+
 def _filter(step: Step) -> str:
     strict = bool(step.flags & STRICT)
     namespaces = ", no user namespaces" if strict else ""
@@ -98,7 +103,7 @@ WORDS: dict[int, Callable[[Step], str]] = {
     lib.JAI_NETNS: lambda _: "network-namespace",
     lib.JAI_NSLIMIT: lambda step: f"namespace-limit {step.target} {step.number}",
     lib.JAI_ROOT: lambda step: f"root / recursive{_flags(step)}",
-    lib.JAI_MASK: lambda step: f"mask {step.source}/{step.target}",
+    lib.JAI_MASK: _mask,
     lib.JAI_OVERLAY: lambda step: (
         f"overlay {step.target} changes {step.source} work {step.extra}{_flags(step)}"
     ),

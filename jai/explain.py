@@ -165,6 +165,12 @@ def _bind(step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, st
     return _mount_limit(number)
 
 
+def _mask(step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
+    if number == errno.ESTALE:
+        return (f"a folder above {step.source}/{step.target} was replaced while jai started", "try again")
+    return None
+
+
 def _pin(step: Step, number: int, _policy: Policy, _host: Host) -> tuple[str, str] | None:
     if number in (errno.ESTALE, errno.ENOENT, errno.ELOOP):
         return (f"{step.target} was replaced while jai started", "try again")
@@ -241,6 +247,7 @@ REASONS = {
     lib.JAI_NETNS: _namespace,
     lib.JAI_ROOT: _root,
     lib.JAI_OVERLAY: _overlay,
+    lib.JAI_MASK: _mask,
     lib.JAI_BIND: _bind,
     lib.JAI_PIN: _pin,
     lib.JAI_PROC: _proc,

@@ -114,6 +114,7 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str, group: str) -> list[St
 def _overlay(policy: Policy) -> list[Step]:
     paths = policy.layout
     masks = [steps.mask(path, policy.home) for path in sorted(policy.masks)]
+    masks += [steps.held_link(path, target, policy.home) for path, target in policy.held_links]
     flags = MAKE | (NOEXEC if policy.home_noexec else 0) | (MAPPED if policy.mounts_below else 0)
     home = steps.overlay(policy.home, paths.changes, paths.overlay_work, flags, policy.home_same)
     below = [steps.bind(path, path, RDONLY | INERT | RECURSIVE) for path in policy.mounts_below]

@@ -116,6 +116,7 @@ class Policy(Record):
     home_noexec: bool
     grants: tuple[Granted, ...]
     masks: tuple[str, ...]
+    held_links: tuple[tuple[str, str], ...]
     hidden: tuple[Hidden, ...]
     owns_cgroup: bool
     strict: Strict | None
@@ -202,6 +203,7 @@ def _tree(settings: Settings, host: Host, view: View, own: tuple[str, ...]) -> d
     held = [each.path for each in protected if each.pinned]
     return {
         "masks": masks,
+        "held_links": _held_links(settings, host, view) if view.tree(view.home) == "overlay" else (),
         "hidden": hidden,
         "protected": (*protected, *_watched_covers(host, view, covers)),
         "pinned": _pinned(view.grants, [*covers, *held]),
@@ -474,6 +476,24 @@ def _unseen(
                 elif found and found.type != "link":
                     hidden[place] = Hidden(place, found.type == "directory")
     return tuple(masks), tuple(hidden[place] for place in sorted(hidden))
+
+
+def _held_links(settings: Settings, host: Host, view: View) -> tuple[tuple[str, str], ...]:
+    """Give the links on the way to what is masked, relative to the home, and where each leads.
+
+    They stay so in the jail: else a directory that takes such a link's place outside would show there what
+    the mask names.
+    """
+    found: dict[str, str] = {}
+    for mask in settings.masks:
+        path = os.path.dirname(os.path.join(view.home, mask.path))
+        while path != view.home and is_below(path, view.home):
+            parent, name = os.path.split(path)
+            place, real = os.path.join(host.real(parent), name), host.real(path)
+            if place != real and is_below(place, view.home) and view.tree(place) == "overlay":
+                found[os.path.relpath(place, view.home)] = real
+            path = parent
+    return tuple(sorted(found.items()))
 
 
 def _places(host: Host, path: str, home: str, others: tuple[str, ...]) -> tuple[str, ...]:

@@ -125,6 +125,11 @@ def mask(path: str, home: str) -> Step:
     return Step(lib.JAI_MASK, path, home)
 
 
+def held_link(path: str, target: str, home: str) -> Step:
+    """Let `path`, relative to the home, be a link in what the overlay shows, whatever it becomes outside."""
+    return Step(lib.JAI_MASK, path, home, target)
+
+
 def overlay(home: str, upper: str, work: str, flags: int, same: tuple[int, int] | None) -> Step:
     """Show the home copy-on-write: what changes goes to `upper`."""
     return Step(lib.JAI_OVERLAY, home, upper, work, flags=flags, same=same)

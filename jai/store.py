@@ -84,22 +84,48 @@ def _make(policy: Policy) -> None:
     if paths.state != paths.storage:
         private_directory(paths.state, policy.account.uid)
     fresh = not os.path.exists(paths.lock)
-    if fresh:
-        os.makedirs(paths.overlay_work, 0o700, exist_ok=True)
+    if fresh or not os.path.isdir(paths.overlay_work):
+        _make_work(paths)
     _directory(paths.tmp, 0o1777)
     if policy.mode == "casual":
-        _directory(paths.overlay_work, 0o700)
         new = _directory(paths.changes, policy.home_mode)
     else:
         os.makedirs(paths.storage, 0o700, exist_ok=True)
         new = _directory(paths.home, 0o700)
     if fresh:
-        os.close(os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        _make_lock(paths)
     _new_boot(policy)
     if new and policy.initjail:
         from jai.verbs.init import run_initjail  # noqa: PLC0415 - once per jail
 
         run_initjail(policy)
+
+
+def open_directory(path: str) -> int:
+    """Open a directory of a jail's storage, where it can not be a link to somewhere else."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _make_work(paths: Layout) -> None:
+    os.makedirs(paths.state, 0o700, exist_ok=True)
+    _directory(paths.work, 0o700)
+    work = open_directory(paths.work)
+    try:
+        os.mkdir(os.path.basename(paths.overlay_work), 0o700, dir_fd=work)
+    except FileExistsError:
+        return
+    finally:
+        os.close(work)
+
+
+def _make_lock(paths: Layout) -> None:
+    """Make the lock file last: whoever finds it relies on all the rest being there."""
+    work = open_directory(paths.work)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        os.close(os.open(os.path.basename(paths.lock), flags, 0o600, dir_fd=work))
+    finally:
+        os.close(work)
 
 
 def _directory(path: str, mode: int) -> bool:
@@ -108,7 +134,9 @@ def _directory(path: str, mode: int) -> bool:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return False
-    os.chmod(path, mode)
+    made = open_directory(path)
+    os.fchmod(made, mode)
+    os.close(made)
     return True
 
 

@@ -123,6 +123,7 @@ def test_masks_follow_links_to_the_real_place() -> None:
     assert ".ssh" in policy.masks
     assert Hidden("/data/keys", directory=True) in policy.hidden
     assert "dotfiles/config/gh" in policy.masks
+    assert (".config", f"{policy.home}/dotfiles/config") in policy.held_links
 
 
 def test_storage_outside_the_home_is_covered_even_before_it_exists() -> None:

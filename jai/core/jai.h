@@ -46,16 +46,18 @@ enum jai_limits {
 
 /* What a step does; the order in which a plan may use them is checked by image.c. */
 enum jai_kind {
-	JAI_LOCK = 0,	 /* target: the jail's lock file; SHARED: its overlay is shared */
-	JAI_USERNS = 1,	 /* number: uid, mode: gid; both are mapped to themselves */
-	JAI_NETNS = 2,	 /* a network with nothing but its own loopback */
-	JAI_ROOT = 3,	 /* a clone of the whole tree becomes the jail's, with flags */
-	JAI_MASK = 4,	 /* target: what the overlay shall not show, relative to source: the home */
-	JAI_OVERLAY = 5, /* target: home; source: upper; extra: work; lower is the home itself */
-	JAI_BIND = 6,	 /* target, source */
-	JAI_TMPFS = 7,	 /* target, mode, source: size */
-	JAI_DEVPTS = 8,	 /* target */
-	JAI_FILE = 9,	 /* target, mode, source: content */
+	JAI_LOCK = 0,	/* target: the jail's lock file; SHARED: its overlay is shared */
+	JAI_USERNS = 1, /* number: uid, mode: gid; both are mapped to themselves */
+	JAI_NETNS = 2,	/* a network with nothing but its own loopback */
+	JAI_ROOT = 3,	/* a clone of the whole tree becomes the jail's, with flags */
+	/* target: what the overlay shall not show, relative to source: the home; with extra it is a
+	 * link to that instead */
+	JAI_MASK = 4,
+	JAI_OVERLAY = 5,  /* target: home; source: upper; extra: work; lower is the home itself */
+	JAI_BIND = 6,	  /* target, source */
+	JAI_TMPFS = 7,	  /* target, mode, source: size */
+	JAI_DEVPTS = 8,	  /* target */
+	JAI_FILE = 9,	  /* target, mode, source: content */
 	JAI_SYMLINK = 10, /* target, source: what it points to */
 	JAI_SEAL = 11,	  /* target: the mount there becomes read-only */
 	JAI_PIVOT = 12,	  /* the clone becomes the root, the host's tree is gone */

@@ -204,8 +204,11 @@ static int descend(int *real, int *layer, const char *name, const struct stat *s
 	auto_fd next_real = openat(*real, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	auto_fd next_layer = -1;
 
-	if (next_real < 0)
+	if (next_real < 0) {
+		/* It was a directory a moment ago. */
+		errno = errno == ENOTDIR || errno == ENOENT ? ESTALE : errno;
 		return -1;
+	}
 	if (mkdirat(*layer, name, 0700) == 0) {
 		next_layer = openat(*layer, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (next_layer < 0 || copy_attributes(next_layer, stat) < 0)
@@ -220,6 +223,12 @@ static int descend(int *real, int *layer, const char *name, const struct stat *s
 	*real = steal_fd(&next_real);
 	*layer = steal_fd(&next_layer);
 	return 0;
+}
+
+/* A whiteout is device 0:0. A link is kept as it was when it was followed to a masked thing. */
+static int hide(int layer, const char *name, const char *link)
+{
+	return link[0] ? symlinkat(link, layer, name) : mknodat(layer, name, S_IFCHR, 0);
 }
 
 /*
@@ -258,8 +267,9 @@ int op_mask(struct state *s, const struct jai_step *step)
 		if (!slash || missing || !S_ISDIR(stat.st_mode)) {
 			if (fstat(layer, &parent) < 0)
 				return errno;
-			/* The same path may be reached by two masks. A whiteout is device 0:0. */
-			if (mknodat(layer, name, S_IFCHR, 0) < 0 && errno != EEXIST)
+			/* The same path may be reached by two masks. */
+			if (hide(layer, name, slash ? "" : text(s, step->extra)) < 0 &&
+			    errno != EEXIST)
 				return errno;
 			return copy_attributes(layer, &parent) < 0 ? errno : 0;
 		}

@@ -82,9 +82,14 @@ static int is_own(const struct state *s, const struct jai_step *step)
 	return strlen(target) == size - home && strncmp(lock + home, target, size - home) == 0;
 }
 
+static int is_held_link(const struct state *s, const struct jai_step *step)
+{
+	return text(s, step->extra)[0];
+}
+
 static int is_mask(const struct state *s, const struct jai_step *step)
 {
-	return !is_own(s, step);
+	return !is_own(s, step) && !is_held_link(s, step);
 }
 
 static int is_cover(const struct state *s, const struct jai_step *step)
@@ -148,6 +153,7 @@ static int of_core_files(const struct state *s, const struct jai_step *step)
 static const struct row rows[] = {
 	{"overlay", HOSTS, JAI_OVERLAY, NULL, 0},
 	{"masks", STEP, JAI_MASK, is_mask, 0},
+	{"held-links", STEP, JAI_MASK, is_held_link, 0},
 	{"covers", STEP, JAI_TMPFS, is_cover, 0},
 	{"covers", STEP, JAI_BIND, is_cover, 0},
 	{"hidden-storage", STEP, JAI_MASK, is_own, 0},

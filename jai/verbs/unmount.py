@@ -11,7 +11,7 @@ import time
 from jai.errors import HostError, RefusedError
 from jai.host import FORMAT
 from jai.sealed import FOLDER
-from jai.store import layout, local_state, private_directory
+from jai.store import layout, local_state, open_directory, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,14 +83,17 @@ def empty_after_boot(paths: Layout, boot_id: bytes) -> None:
     with JailLock(paths.lock) as lock:
         if lock.is_alive() or not lock.is_there(paths.lock):
             return
-        with open(paths.boot, "a+b") as boot:
-            boot.seek(0)
-            if boot.read() == boot_id:
-                return
-            for name in os.listdir(paths.tmp):
-                remove_tree(os.path.join(paths.tmp, name))
-            boot.truncate(0)
-            boot.write(boot_id)
+        work, tmp = open_directory(paths.work), open_directory(paths.tmp)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        name = os.path.basename(paths.boot)
+        with open(os.open(name, flags, 0o600, dir_fd=work), "r+b") as boot:
+            if boot.read() != boot_id:
+                _empty(tmp)
+                boot.seek(0)
+                boot.truncate()
+                boot.write(boot_id)
+        os.close(work)
+        os.close(tmp)
 
 
 def remove_tree(path: str) -> None:
@@ -105,12 +108,16 @@ def remove_tree(path: str) -> None:
     os.chmod(path, 0o700)
     top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        while names := os.listdir(top):
-            for name in names:
-                _remove_or_open_up(top, name)
+        _empty(top)
     finally:
         os.close(top)
     os.rmdir(path)
+
+
+def _empty(top: int) -> None:
+    while names := os.listdir(top):
+        for name in names:
+            _remove_or_open_up(top, name)
 
 
 def _is_directory(name: str, dir_fd: int | None = None) -> bool:

@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 # What was typed reaches the shell through the environment, so that no quote in it can hurt.
 typed = $(filter command,$(origin $(1)))
-asked = CMD K KERNEL HOME_FS MODE GUEST
+asked = CMD K KERNEL HOME_FS MODE GUEST ROUNDS
 $(foreach name,$(asked),$(if $(call typed,$(name)),$(eval export ASKED_$(name) := $$(value $(name)))))
 unexport $(asked)
 option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
@@ -14,7 +14,7 @@ only = $(call option,K,-k) $(call option,MODE,--mode)
 guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs)
 
 .PHONY: help run test check conformance mutants peers guest bench fmt man clean \
-	ready-run ready-check ready-test ready-mutants ready-guests
+	ready-run ready-check ready-test ready-mutants ready-guests ready-bench
 
 help:
 	@echo "make run               run a wrecking agent in jails on a scratch home, and show what is left"
@@ -27,12 +27,12 @@ help:
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"
-	@echo "make bench             start-up times beside other sandboxes"
+	@echo "make bench             what jai costs, beside other sandboxes and its budgets; K=EXPRESSION selects"
 	@echo "make fmt               format Python and C"
 	@echo "make man               bring the lists of options in the manual pages up to date"
 	@echo "make clean             remove everything that was made here"
 
-ready-run ready-check ready-test ready-mutants ready-guests:
+ready-run ready-check ready-test ready-mutants ready-guests ready-bench:
 	@.ci/prepare $(@:ready-%=%)
 
 # The wrecker runs behind a second wall: whatever a broken jail lets through meets read-only file
@@ -71,13 +71,13 @@ peers: ready-test
 	@$(BIN)/python -m conformance.wall -- \
 		.ci/inside $(BIN)/python -m pytest -p no:cacheprovider -q -rNfE conformance/peers.py
 
-bench: ready-test
-	@$(BIN)/python -m conformance.wall -- .ci/inside $(BIN)/pytest -p no:cacheprovider -q bench
+bench: ready-bench
+	@JAI_BENCH_ROUNDS="$$ASKED_ROUNDS" $(BIN)/python -m bench.run $(call option,K,-k)
 
 fmt: ready-check
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
-	@find jai -name '*.[ch]' -exec $(BIN)/clang-format -i {} +
+	@find jai bench -name '*.[ch]' -exec $(BIN)/clang-format -i {} +
 
 man: ready-check
 	@$(BIN)/python jai/man/update.py

@@ -1,61 +1,70 @@
-"""The benchmarks use the scenarios' account and home, behind the same wall, and print a table at the end."""
+"""The benchmarks use the scenarios' accounts and homes, behind the same wall."""
 
 from __future__ import annotations
 
-import json
-import statistics
+import os
+import platform
+import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+import pytest
 
-from conformance.accounts import must
+from bench.peers import find_bubblewrap, version
+from bench.results import budgets
+from bench.workbench import RESULTS, Bench
+from conformance.accounts import must, run
 from conformance.conftest import *  # noqa: F403 - its fixtures
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
     from conformance.accounts import Account
+    from conformance.homes import Home
 
-Times = dict[str, list[float]]
-
-TABLES: list[tuple[str, Times]] = []
-
-
-def measure(  # noqa: PLR0913 - what is timed, where and how often
-    account: Account,
-    title: str,
-    commands: dict[str, list[str]],
-    *,
-    cwd: str,
-    env: dict[str, dict[str, str]] | None = None,
-    rounds: int = 50,
-) -> Times:
-    """Time commands side by side as the account, and keep the times for the table."""
-    asked = json.dumps({"rounds": rounds, "cwd": cwd, "commands": commands, "env": env or {}})
-    seen = must(account.script(str(Path(__file__).with_name("measure.py")), asked, cwd=cwd))
-    times: Times = json.loads(seen.stdout)
-    TABLES.append((title, times))
-    return times
+BUDGETS = Path(__file__).with_name("budgets.toml")
+MADE = os.environ.get("JAI_BENCH", "")  # by bench/run.py
 
 
-def median(times: Times, name: str) -> float:
-    """Give the median seconds of a command."""
-    return statistics.median(times[name])
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write down what was found, for the report."""
+    if MADE:
+        RESULTS.complete = not (session.config.option.keyword or session.testsfailed)
+        RESULTS.save(Path(MADE, "results.json"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print each measurement as a table of medians and ratios."""
-    console = Console(file=terminalreporter._tw._file)  # noqa: SLF001 - where pytest writes
-    for title, times in TABLES:
-        base = next((name for name in times if name.startswith("bubblewrap")), next(iter(times)))
-        table = Table(title=title)
-        for heading in ("command", "median ms", "quartiles ms", f"x {base}"):
-            table.add_column(heading, justify="left" if heading == "command" else "right")
-        for name, values in times.items():
-            low, middle, high = (1000 * part for part in statistics.quantiles(values, n=4))
-            table.add_row(
-                name, f"{middle:.2f}", f"{low:.2f}-{high:.2f}", f"{middle / 1000 / median(times, base):.2f}"
-            )
-        console.print(table)
+@pytest.fixture(scope="session")
+def tools() -> Iterator[str]:
+    """What was made for the benchmarks, copied to where every account can execute it."""
+    if not MADE:
+        pytest.exit("run the benchmarks with: make bench", returncode=4)
+    place = f"/var/tmp/bench-{os.getpid()}"
+    shutil.copytree(Path(MADE, "tools"), place)
+    for path in [Path(place), *Path(place).rglob("*")]:
+        mode = path.stat().st_mode
+        path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | (mode & stat.S_IXUSR and stat.S_IXGRP | stat.S_IXOTH))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def bench(account: Account, home: Home, jai: str, tools: str) -> Bench:
+    """A bench for the account."""
+    loader = next(iter(Path(tools, "bubblewrap").glob("ld-linux*")), None)
+    place = f"{tools}/bubblewrap"
+    newer = [str(loader), "--library-path", place, f"{place}/bwrap"] if loader else []
+    found = find_bubblewrap(account, home, newer)
+    if not RESULTS.machine:
+        processor = run(account.host, "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2")
+        RESULTS.machine = {
+            "kernel": platform.release(),
+            "processor": processor.stdout.strip() or platform.machine(),
+            "cores": str(os.cpu_count()),
+            "homes on": must(run(account.host, "stat -f -c %T /home")).stdout.strip(),
+            "bubblewrap": version(account, found.plain),
+            "bubblewrap, overlay": version(account, found.newer),
+        }
+    if not found.newer:
+        RESULTS.absent["bubblewrap, overlay"] = Path(tools, "absent").read_text().strip()
+    return Bench(account, home, jai, tools, found, budgets(BUDGETS))

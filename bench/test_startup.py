@@ -1,120 +1,98 @@
-"""What it costs to put jai before a command: ratios to bubblewrap doing the same work, in one run."""
+"""What it costs to put jai before a command: beside others that do the same work, in one run."""
 
 from __future__ import annotations
 
-import contextlib
-import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.conftest import measure, median
-from conformance.accounts import must, run
+from bench.peers import OVERLAY, PLAIN, TRUE, Job, usable
+from bench.scenes import core_alone, first_start, more_mounts, running, settled
+from bench.workbench import RESULTS
+from conformance.abilities import needs
+from conformance.accounts import must
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from bench.workbench import Bench
 
-    from conformance.accounts import Account
-    from conformance.homes import Home
-
-# The budgets, as ratios to bubblewrap on the same job: the first run, where Python decides, and later ones.
-FIRST = 2.5
-LATER = {"casual": 0.6, "bare": 0.7, "joining": 0.5}
-# ... and to itself with 500 mounts less on the host.
-MANY_MOUNTS = 1.4
-# A shared machine is noisy; the test fails on a real loss, the table shows the rest.
-ROOM = 1.6
+pytestmark = pytest.mark.also_as_root
 
 
-def bubblewrap(account: Account, home: Home, project: str) -> list[str]:
-    """Give the same jail made by bubblewrap, with an overlay home where this version has overlays."""
-    work = f"{home.path}/.bench"
-    account.sh(f"mkdir -p {work}/upper {work}/work {work}/tmp")
-    has_overlay = "--overlay" in account.sh("bwrap --help").stdout
-    overlay = ["--overlay-src", home.path, "--overlay", f"{work}/upper", f"{work}/work", home.path]
-    plain = ["--bind", home.path, home.path]
-    return [
-        *("/usr/bin/bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent"),
-        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
-        *("--bind", f"{work}/tmp", "/tmp", "--bind", f"{work}/tmp", "/var/tmp"),
-        *(overlay if has_overlay else plain),
-        *("--bind", project, project, "--chdir", project, "/bin/true"),
-    ]
-
-
-def keep_plans(account: Account, project: str, *commands: list[str]) -> None:
-    """Start each command until its plan is kept: that is once no file of it has just been changed."""
-    for pause in ("0", "3.5"):
-        must(account.run(["sleep", pause]))
-        for words in commands:
-            must(account.run(words, cwd=project))
-
-
-def test_a_start_is_near_bubblewrap(account: Account, home: Home, jai: str) -> None:
-    """`jai true` through Python costs at most 2.5 times bubblewrap on the same job, and then 0.6 times."""
-    project = home.project
-    python = must(account.sh(f"sed -n '1s/^#!//p' {jai}-python")).stdout.strip()
-    casual, bare = [jai, "/bin/true"], [jai, "-m", "bare", "-j", "bench-bare", "/bin/true"]
-    commands = {
-        "true": ["/bin/true"],
-        "bash -c true": ["/bin/bash", "-c", "true"],
-        "python -I -S -c pass": [python, "-I", "-S", "-c", "pass"],
-        "bubblewrap": bubblewrap(account, home, project),
-        "jai casual, first": casual,
-        "jai bare, first": bare,
-        "jai casual": casual,
-        "jai bare": bare,
+def test_a_start(bench: Bench, request: pytest.FixtureRequest) -> None:
+    """`jai true` costs no more than its budget, first and later, in each mode."""
+    script = must(bench.account.sh(f"sed -n '1s/^#!//p' {bench.jai}-python")).stdout.strip()
+    modes: dict[str, list[str]] = {"casual": [], "bare": ["-m", "bare", "-j", "bench-bare"]}
+    if bench.account.become:
+        request.getfixturevalue("strict_mode")
+        modes["strict"] = ["-m", "strict", "-j", "bench-strict"]
+    starts = {mode: [bench.jai, *options, *TRUE] for mode, options in modes.items()}
+    jobs = {
+        "true": Job([*TRUE]),
+        "bash -c true": Job(["/bin/bash", "-c", "true"]),
+        "python -I -S -c pass": Job([script, "-I", "-S", "-c", "pass"]),
+        **bench.peers(),
+        **{name: Job(words) for name, words in usable(bench.account, bench.cwd, RESULTS.absent).items()},
+        "jai's C core alone, casual": core_alone(bench, starts["casual"]),
+        **{f"jai {mode}": Job(words, before=settled(bench)) for mode, words in starts.items()},
+        **{f"jai {mode}, first": first_start(bench, words) for mode, words in starts.items()},
     }
-    # Where the folder of the plans is none, nothing is kept: each start is a first one.
-    unkept = f"{home.path}/unkept"
-    must(account.sh(f"mkdir {unkept} && touch {unkept}/.plans"))
-    first = {name: {"JAI_CONFIG_DIR": unkept} for name in commands if name.endswith("first")}
-    keep_plans(account, project, casual, bare)
+    for words in starts.values():
+        bench.keep_plan(words)
 
-    times = measure(account, "start-up: `true` as an ordinary user", commands, cwd=project, env=first)
+    times = bench.measure("start-up: true", PLAIN, jobs)
 
-    for mode in ("casual", "bare"):
-        assert median(times, f"jai {mode}, first") <= FIRST * ROOM * median(times, "bubblewrap")
-        assert median(times, f"jai {mode}") <= LATER[mode] * ROOM * median(times, "bubblewrap")
-
-
-def test_joining_is_cheaper(account: Account, home: Home, jai: str) -> None:
-    """A jail whose overlay is there already is joined."""
-    project, words = home.project, [jai, "/bin/true"]
-    commands = {"bubblewrap": bubblewrap(account, home, project), "jai casual, joining": words}
-    keep_plans(account, project, words)
-    sleeper = shlex.join([jai, "sleep", "60"])
-    must(account.sh(f"{sleeper} </dev/null >/dev/null 2>&1 & echo $! > {home.path}/pid", cwd=project))
-
-    times = measure(account, "start-up: joining a live jail", commands, cwd=project)
-
-    must(account.sh(f"kill $(cat {home.path}/pid)"))
-    assert median(times, "jai casual, joining") <= LATER["joining"] * ROOM * median(times, "bubblewrap")
-
-
-@contextlib.contextmanager
-def more_mounts(account: Account, count: int) -> Iterator[None]:
-    """Mount so many file systems more."""
-    made = (
-        f"for i in $(seq {count}); do mkdir -p /srv/more/$i && mount -t tmpfs none /srv/more/$i || exit; done"
+    plain, overlay = times[PLAIN], times.get(OVERLAY)
+    bench.judge(
+        {
+            "casual": (times["jai casual"], overlay),
+            "casual-plain": (times["jai casual"], plain),
+            "core": (times["jai casual"], times["jai's C core alone, casual"]),
+            "first": (times["jai casual, first"], overlay),
+            "first-bare": (times["jai bare, first"], plain),
+            "bare": (times["jai bare"], plain),
+            **({"strict": (times["jai strict"], plain)} if "strict" in modes else {}),
+        }
     )
-    must(run(account.host, made))
-    try:
-        yield
-    finally:
-        must(run(account.host, f"for i in $(seq {count}); do umount /srv/more/$i; done; rm -r /srv/more"))
 
 
-def test_mounts_of_the_host(account: Account, home: Home, jai: str) -> None:
+def test_joining(bench: Bench) -> None:
+    """A jail whose overlay is there already is joined."""
+    words = [bench.jai, *TRUE]
+    bench.keep_plan(words)
+    with running(bench, words[:1]):
+        jobs = {"true": Job([*TRUE]), **bench.peers(), "jai casual, joining": Job(words)}
+        times = bench.measure("start-up: joining a live jail", PLAIN, jobs)
+
+    joining = times["jai casual, joining"]
+    bench.judge({"joining": (joining, times.get(OVERLAY)), "joining-plain": (joining, times[PLAIN])})
+
+
+@needs("root")
+def test_mounts_of_the_host(bench: Bench) -> None:
     """The whole tree is copied and made read-only by one call each, however many mounts it has."""
-    if must(run(account.host, "id -u")).stdout.strip() != "0":
-        pytest.skip("only root can mount")
-    project, words = home.project, [jai, "/bin/true"]
-    commands = {"bubblewrap": bubblewrap(account, home, project), "jai casual": words}
-    keep_plans(account, project, words)
-    few = measure(account, "start-up: the mounts that are here", commands, cwd=project)
-    with more_mounts(account, 500):
-        keep_plans(account, project, words)
-        many = measure(account, "start-up: 500 mounts more", commands, cwd=project)
+    words = [bench.jai, *TRUE]
+    jobs = {**bench.peers(), "jai": Job(words, before=settled(bench))}
+    times: dict[str, list[float]] = {}
+    for _ in range(3):  # turns, because a machine's moods change
+        for count in (0, 500):
+            with more_mounts(bench, count):
+                bench.keep_plan(words)
+                for name, found in bench.time(jobs, rounds=12).items():
+                    times.setdefault(f"{name}, 500 more mounts" if count else name, []).extend(found)
+    bench.show("start-up: 500 more mounts on the host", PLAIN, times)
 
-    assert median(many, "jai casual") <= MANY_MOUNTS * ROOM * median(few, "jai casual")
+    more = {name: (times[f"{name}, 500 more mounts"], times[name]) for name in ("jai", PLAIN)}
+    bench.judge({"mounts": more["jai"], "mounts-bubblewrap": more[PLAIN]})
+
+
+def test_dirty_data(bench: Bench) -> None:
+    """Nobody waits for a disk: what is not yet written in the project is written when jai has left."""
+    words = [bench.jai, *TRUE]
+    bench.keep_plan(words)
+    settle = f"{settled(bench)}; sync -f ."
+    dirty = f"{settle}; head -c 64M /dev/zero > dirty"
+    jobs = {"clean": Job(words, before=settle), "64 MB dirty": Job(words, before=dirty)}
+
+    times = bench.measure("exit with dirty data in the project", "clean", jobs, rounds=10)
+
+    bench.judge({"dirty": (times["64 MB dirty"], times["clean"])})

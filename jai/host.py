@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from jai._core import lib
@@ -286,7 +287,8 @@ class Host:
     def other_views(self, directory: str) -> tuple[str, ...]:
         """List where else the same directory is seen: its file system is mounted there too.
 
-        Source: proc(5), mountinfo: field 3 is the device, 4 the part of it that is mounted, 5 where.
+        Source: proc(5), mountinfo: field 3 is the device, 4 the part of it that is mounted, 5 where.  It
+        does not say what a later mount covers: what is another directory, or is not there, is left out.
         """
         text = self._mountinfo()
         place = _escaped(directory)
@@ -306,7 +308,15 @@ class Host:
                 _, _, _, root, point, _ = line.split(b" ", 5)
                 if _covers(root, inner):
                     found.add(_unescaped(_joined(point, inner[len(root.rstrip(b"/")) :])))
-        return tuple(sorted(found - {directory}))
+        home = self.find(directory) if found else None
+        return tuple(view for view in sorted(found - {directory}) if self._may_be(view, home))
+
+    def _may_be(self, path: str, thing: Found | None) -> bool:
+        """Say whether that thing is at a path, as far as can be seen."""
+        found = self.find(path)
+        if found is None or thing is None:
+            return self.facts["s" + path] != f"-{errno.ENOENT}"
+        return found.same == thing.same
 
     def owns_cgroup(self) -> bool:
         """Say whether the user may write to the cgroup that we are in."""

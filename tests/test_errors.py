@@ -127,6 +127,19 @@ def test_a_jail_in_a_user_namespace_of_our_own(user: User) -> None:
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
 
+@pytest.mark.parametrize("covered", [True, False], ids=["covered", "in sight"])
+def test_the_home_mounted_a_second_time(user: User, *, covered: bool) -> None:
+    """Its storage is hidden at the other place, unless something else is mounted upon that."""
+    there = f"/srv{user.home.removeprefix('/home')}/.jai"
+    script = "mount --rbind /home /srv" + (" && mount -t tmpfs none /srv" if covered else "")
+    script += f' && exec setpriv --ambient-caps=-all "$0" -m casual sh -c "test ! -e {there}/default.changes"'
+    unshare = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
+
+    done = user.run([*unshare, "sh", "-c", script, user.jai])
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_root_of_a_user_namespace_for_a_user_that_is_not_mapped(user: User) -> None:
     """`unshare -r` keeps $USER, whom its root can not become: explained, or run as that root."""
     done = user.run(["unshare", "--user", "--map-root-user", user.jai, "echo", "fine"])

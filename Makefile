@@ -14,7 +14,7 @@ only = $(call option,K,-k) $(call option,MODE,--mode)
 guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs)
 
 .PHONY: help run test check conformance mutants peers guest bench fmt man clean \
-	ready-run ready-check ready-test ready-mutants ready-guests ready-bench
+	ready-run ready-check ready-test ready-mutants ready-guests ready-reach ready-bench
 
 help:
 	@echo "make run               run a wrecking agent in jails on a scratch home, and show what is left"
@@ -24,6 +24,8 @@ help:
 	@echo "make conformance       only the scenarios: what an agent does, and what must be left"
 	@echo "make conformance KERNEL=6.12 HOME_FS=btrfs MODE=strict K=D01"
 	@echo "                       some of them in a guest: another kernel, another file system of the homes"
+	@echo "make conformance GUEST=ssh://root@HOST"
+	@echo "                       on a machine of yours that may be wrecked; CONTRIBUTING.md has more places"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"
@@ -32,7 +34,7 @@ help:
 	@echo "make man               bring the lists of options in the manual pages up to date"
 	@echo "make clean             remove everything that was made here"
 
-ready-run ready-check ready-test ready-mutants ready-guests ready-bench:
+ready-run ready-check ready-test ready-mutants ready-guests ready-reach ready-bench:
 	@.ci/prepare $(@:ready-%=%)
 
 # The wrecker runs behind a second wall: whatever a broken jail lets through meets read-only file
@@ -52,11 +54,11 @@ test: ready-test
 check: ready-check
 	@$(BIN)/pytest -p no:cacheprovider -q tests/test_lints.py
 
-ifeq ($(if $(strip $(guests)),$(GUEST),local),local)
+ifeq ($(strip $(call option,KERNEL,x) $(call option,HOME_FS,x) $(if $(call typed,GUEST),$(GUEST),local)),local)
 conformance: ready-test
 	@.ci/test conformance -- $(only)
 else
-conformance: ready-guests
+conformance: $(if $(findstring :,$(call option,GUEST,$(GUEST))),ready-reach,ready-guests)
 	@$(BIN)/python -m conformance.guests.run scenarios $(guests) $(only)
 endif
 

@@ -33,6 +33,7 @@ ABILITIES = {
     " [ -w /home ]",  # on NFS root is nobody, and mounts nothing in a home
     "chromium": "command -v chromedriver && { command -v chromium || command -v google-chrome; }",
     "root": '[ "$(id -u)" = 0 ]',
+    "dropbear": "command -v dropbear && command -v dropbearkey",
     "strace": "command -v strace",
     "gdb": "command -v gdb",
     "Landlock scopes": "/usr/bin/python3 -c 'import ctypes, sys;"
@@ -50,6 +51,7 @@ ORDINARY = {
     "a kernel that is too old": "only in a guest that has one",
     "chromium": "a browser is too much to install for one page: apt-get install chromium-driver",
 }
+REACHED = "said when the machine was asked"
 NOT_AVAILABLE = {
     "": ORDINARY
     | {
@@ -67,6 +69,7 @@ NOT_AVAILABLE = {
         "strict mode": "its helper is installed by root: jai --setup",
     },
     "btrfs": ORDINARY | {"cargo": "toolchains that lie in a home are hidden by the wall"},
+    "reached": dict.fromkeys(set(ABILITIES) - {"root"}, REACHED),
     "guest": {
         "cargo": "no toolchain in the guest's small system",
         "npm": "no toolchain in the guest's small system",

@@ -1,10 +1,10 @@
 """The second wall: where a wrecker runs, nothing real can be written, whatever jai does or fails to do.
 
-`python -m conformance.wall [--home-fs FS] [--keep] [--rw PATH]… [--ro PATH]… -- CMD…` runs CMD in mount,
-PID and IPC namespaces of its own, in which every real file system is read-only, the real homes are hidden,
-and only a scratch directory (/var/tmp/jai-wall-XXXXXX, removed at the end) can be written. Root stays root,
-so that the tests can become the accounts ada and bob. An ordinary user becomes ada, by a user namespace that
-maps him to himself.
+`python -m conformance.wall [--home-fs FS] [--scratch DIR] [--keep] [--rw PATH]… [--ro PATH]… -- CMD…` runs
+CMD in mount, PID and IPC namespaces of its own, in which every real file system is read-only, the real homes
+are hidden, and only a scratch directory (DIR/jai-wall-XXXXXX, removed at the end) can be written. Root stays
+root, so that the tests can become the accounts ada and bob. An ordinary user becomes ada, by a user namespace
+that maps him to himself.
 
 The first stage makes the scratch directory and starts `unshare`(1). The second, process 1 of the new PID
 namespace, builds the wall, proves that it stands, and only then runs CMD. It uses nothing but the standard
@@ -89,7 +89,7 @@ class WallError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command behind the wall and give its exit status; die of the signal that it died of."""
     asked = _parse(arguments)
-    scratch = tempfile.mkdtemp(prefix="jai-wall-", dir="/var/tmp")
+    scratch = tempfile.mkdtemp(prefix="jai-wall-", dir=asked.scratch)
     Path(scratch).chmod(0o755)
     try:
         status = _start(asked, scratch)
@@ -106,6 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="conformance.wall", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--home-fs", choices=HOME_FILE_SYSTEMS, default="disk", help="what /home lies on")
+    parser.add_argument(
+        "--scratch", default="/var/tmp", metavar="DIR", help="where the scratch directory is made"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the scratch directory there")
     parser.add_argument(
         "--rw", action="append", default=[], metavar="PATH", help="a real path that stays writable"

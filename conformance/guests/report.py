@@ -40,9 +40,13 @@ def selects(scenario: str) -> str:
 
 def _again(its: Round, scenario: str, mode: str) -> dict[str, str]:
     """What is typed to run this scenario again, and to try it by hand."""
-    place = f"KERNEL={its.kernel} HOME_FS={its.home_fs}"
+    where = f"KERNEL={its.kernel} HOME_FS={its.home_fs}"
+    by_hand = f"make guest {where}"
+    if its.place:
+        where = f"GUEST={its.place.name}" + ("" if its.home_fs == "here" else f" HOME_FS={its.home_fs}")
+        by_hand = its.place.by_hand
     only = [*([f"MODE={mode}"] if mode else []), f"K={shlex.quote(selects(scenario))}"]
-    return {"again": " ".join(["make conformance", place, *only]), "by_hand": f"make guest {place}"}
+    return {"again": " ".join(["make conformance", where, *only]), "by_hand": by_hand}
 
 
 def _guest(its: Round) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """`make conformance`: sends the scenarios to guests, and judges what comes back.
 
 `python -m conformance.guests.run scenarios [--kernel NAME] [--home-fs NAME] [--mode MODE] [-k EXPRESSION]`
-runs some of them, `python -m conformance.guests.run shell` opens a shell in a guest.
+runs some of them, also with `--guest` on machines that are there already;
+`python -m conformance.guests.run shell` opens a shell in a guest.
 """
 
 from __future__ import annotations
@@ -9,20 +10,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import io
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from conformance.guests import cache, image, kernels, machine, report
+from conformance.guests import cache, image, kernels, machine, payload, reach, report, where
 from conformance.guests.table import HOMES, KERNELS, kinds
 from conformance.jails import MODES
 
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 THERE = "/opt/conformance"
 UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
 AT_ONCE = 2
+HERE = "here"  # the homes of a machine that is there already, on the file system that they are on
 # What is about this checkout, not about a machine.
 NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
 KEPT_CONSOLE = 40  # lines of each scenario
@@ -55,11 +54,13 @@ class Round:
 
     kernel: str
     home_fs: str
+    place: where.Ssh | where.Vagrant | None = None  # a machine that is not ours to start
     version: str = ""
     total: int = 0
     began: float = 0
     ended: bool = False
     running: str = ""
+    log: str = ""  # of the kernel, where the machine itself tells it
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -67,6 +68,8 @@ class Round:
     @property
     def name(self) -> str:
         """The guest's name in the report."""
+        if self.place:
+            return self.place.name + ("" if self.home_fs == HERE else f" {self.home_fs}")
         return f"{self.kernel}/{self.home_fs}"
 
     @property
@@ -80,6 +83,7 @@ class Round:
         self.running = told.get("begins", self.running)
         self.versions.update(told.get("versions", {}))
         self.ended = self.ended or "end" in told
+        self.log = told.get("kernel", self.log)
         if "scenario" in told:
             seen = self.found.setdefault(told["scenario"], {"outcome": "passed", "seconds": 0.0, "said": ""})
             seen["seconds"] += told["seconds"]
@@ -106,25 +110,9 @@ class Round:
             seen["said"] += "\n".join(["the kernel complained:", *lines[:20], ""])
 
 
-def payload(jai: Path) -> bytes:
-    """The scenarios and jai, a wheel or what has become of it, as a tar archive."""
-    files = {jai: f"wheels/{jai.name}" if jai.suffix == ".whl" else jai.name}
-    files[CHECKOUT / "pyproject.toml"] = "pyproject.toml"
-    for path in (CHECKOUT / "conformance").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            files[path] = str(path.relative_to(CHECKOUT))
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for path, name in files.items():
-            archive.add(path, name, filter=_as_root)
-    return out.getvalue()
-
-
 def installed(boot: kernels.Boot, userland: Path) -> Path:
     """What `pip install` has made of the wheel in a guest; it takes too long to do that in each."""
-    wheel = max(
-        (CHECKOUT / "build/wheelhouse").glob("jai_sandbox-*.whl"), key=lambda path: path.stat().st_mtime
-    )
+    wheel = payload.wheel()
     install = (image.INSIDE / "install").read_text()
     made_from = cache.key(hashlib.sha256(wheel.read_bytes()).hexdigest(), install, userland.name)
 
@@ -132,7 +120,9 @@ def installed(boot: kernels.Boot, userland: Path) -> Path:
         async with machine.guest("install", boot, userland) as there:
             line = f"{UNPACK} && sh {THERE}/conformance/guests/inside/install >&2 && tar -C / -c opt/jai"
             async with there.start(line) as process:
-                (folder / "jai.tar").write_bytes((await process.communicate(payload(wheel)))[0])
+                (folder / "jai.tar").write_bytes(
+                    (await process.communicate(payload.pack({wheel: f"wheels/{wheel.name}"})))[0]
+                )
             if process.returncode:
                 message = f"jai can not be installed in a guest (status {process.returncode})"
                 raise machine.MachineError(message)
@@ -140,29 +130,21 @@ def installed(boot: kernels.Boot, userland: Path) -> Path:
     return cache.kept("jai", made_from, lambda folder: asyncio.run(make(folder))) / "jai.tar"
 
 
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
-
-
 def say(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)
 
 
-async def judge(its: Round, parts: Parts, options: Sequence[str]) -> None:
+async def judge(its: Round, parts: Parts | None, options: Sequence[str]) -> None:
     """Start the guest, run the scenarios in it, and take in what it tells."""
     if its.broken:
         return
     its.began = time.monotonic()
-    boot = parts.boots[its.kernel]
-    its.version = boot.version
     try:
-        async with machine.guest(its.name, boot, parts.userland) as there:
-            say(f"[{its.name}] Linux {boot.version} is up after {time.monotonic() - its.began:.1f} s")
-            await _listen(its, there, parts.jai, options)
-            its.close(there.console())
+        if its.place:
+            await _visit(its, its.place, options)
+        elif parts:
+            await _host(its, parts, options)
     except machine.MachineError as error:
         its.broken = str(error)
     took = time.monotonic() - its.began
@@ -170,28 +152,55 @@ async def judge(its: Round, parts: Parts, options: Sequence[str]) -> None:
     say(f"[{its.name}] {len(its.found)} scenarios, {len(its.failed)} failed, {took:.0f} s{how}")
 
 
-def what(kernel: str) -> list[str]:
-    """The files that are tried with a kernel."""
-    if KERNELS[kernel].too_old:
+def what(*, too_old: bool) -> list[str]:
+    """The files that are tried: with a kernel that is too old only that jai says so."""
+    if too_old:
         return ["conformance/test_refusals.py"]
     return ["conformance", *(f"--ignore=conformance/{name}" for name in NOT_IN_GUESTS)]
 
 
-async def _listen(its: Round, there: machine.Machine, jai: Path, options: Sequence[str]) -> None:
+async def _host(its: Round, parts: Parts, options: Sequence[str]) -> None:
+    """Run the scenarios in a guest that is started for them."""
+    boot = parts.boots[its.kernel]
+    its.version = boot.version
     words = ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
-    words += [" ".join(kinds(its.kernel, its.home_fs)), *options, *what(its.kernel)]
-    async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(payload(jai))
-        process.stdin.close()
-        async for line in process.stdout:
-            told = json.loads(line)
-            its.hear(told)
-            if its.ended:
-                break
-            if told.get("when") == "teardown" or told.get("outcome") == "failed":
-                _progress(its, told["scenario"], told)
+    words += [" ".join(kinds(its.kernel, its.home_fs)), *options]
+    words += what(too_old=KERNELS[its.kernel].too_old)
+    async with machine.guest(its.name, boot, parts.userland) as there:
+        say(f"[{its.name}] Linux {boot.version} is up after {time.monotonic() - its.began:.1f} s")
+        async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
+            assert process.stdin is not None
+            process.stdin.write(payload.pack({parts.jai: parts.jai.name}))
+            process.stdin.close()
+            await _listen(its, process)
+        its.close(there.console())
+
+
+async def _visit(its: Round, place: where.Ssh | where.Vagrant, options: Sequence[str]) -> None:
+    """Run the scenarios on a machine that is there already."""
+    async with reach.machine(place, say) as there:
+        facts = await reach.ask(there)
+        its.version = facts.release
+        say(f"[{its.name}] {facts.system}, Linux {facts.release}, homes on {its.home_fs} ({facts.home})")
+        if facts.lacks:
+            more = facts.install(facts.lacks)
+            hint = f"; there: {more}" if more else ""
+            say(f"[{its.name}] skips what needs {', '.join(facts.lacks)}{hint}")
+        words = [*options, *what(too_old=facts.older_than(reach.TOO_OLD))]
+        async with reach.scenarios(there, facts, its.home_fs, words) as process:
+            await _listen(its, process)
+        its.close(its.log)
+
+
+async def _listen(its: Round, process: asyncio.subprocess.Process) -> None:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        told = json.loads(line)
+        its.hear(told)
+        if its.ended and not its.place:
+            break
+        if told.get("when") == "teardown" or told.get("outcome") == "failed":
+            _progress(its, told["scenario"], told)
 
 
 def _progress(its: Round, scenario: str, told: dict[str, Any]) -> None:
@@ -202,8 +211,10 @@ def _progress(its: Round, scenario: str, told: dict[str, Any]) -> None:
         say(f"[{its.name}] {len(its.found)} of {its.total}: {outcome} {short} ({seconds:.1f} s)")
 
 
-def prepare(rounds: list[Round]) -> Parts:
-    """Make what the guests need, or find it in the cache."""
+def prepare(rounds: list[Round]) -> Parts | None:
+    """Make what the guests need, or find it in the cache; nothing is needed for other machines."""
+    if all(its.place for its in rounds):
+        return None
     userland = image.userland()
     boots = {}
     for name in dict.fromkeys(its.kernel for its in rounds):
@@ -218,7 +229,7 @@ def prepare(rounds: list[Round]) -> Parts:
     return Parts(userland, boots, installed(next(iter(boots.values())), userland))
 
 
-async def run(rounds: list[Round], parts: Parts, options: Sequence[str]) -> None:
+async def run(rounds: list[Round], parts: Parts | None, options: Sequence[str]) -> None:
     """Judge in all guests, a few at a time."""
     free = asyncio.Semaphore(AT_ONCE)
 
@@ -229,7 +240,7 @@ async def run(rounds: list[Round], parts: Parts, options: Sequence[str]) -> None
     await asyncio.gather(*(when_free(its) for its in rounds))
 
 
-def conclude(rounds: list[Round]) -> int:
+def conclude(rounds: list[Round], folder: Path) -> int:
     """Say what failed, write the report, and give the exit status."""
     for its in rounds:
         if its.broken:
@@ -241,7 +252,7 @@ def conclude(rounds: list[Round]) -> int:
     broken = sum(1 for its in rounds if its.broken)
     say(f"\n{len(rounds)} guests: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
     typed = " ".join(f"{name}={shlex.quote(value)}" for name, value in _asked().items())
-    place = report.write(report.collect(rounds, f"make conformance {typed}"))
+    place = report.write(report.collect(rounds, f"make conformance {typed}"), folder)
     say(f"the report: {os.path.relpath(place)}")
     if counts["failed"] or broken:
         return 1
@@ -258,7 +269,7 @@ async def shell(its: Round, parts: Parts) -> int:
     async with machine.guest(its.name, parts.boots[its.kernel], parts.userland) as there:
         line = f"{UNPACK} && exec sh {THERE}/conformance/guests/inside/ready {its.home_fs} >&2"
         async with there.start(line) as process:
-            await process.communicate(payload(parts.jai))
+            await process.communicate(payload.pack({parts.jai: parts.jai.name}))
         say(f"You are ada in a guest with Linux {parts.boots[its.kernel].version}, homes on {its.home_fs}.")
         say("jai is installed, sudo works, nothing here can be lost. To leave and end the guest: exit")
         terminal = await asyncio.create_subprocess_exec(
@@ -274,12 +285,34 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make conformance", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("scenarios", "shell"))
     parser.add_argument("pytest", nargs="*", metavar="OPTION", help="more options for pytest, after --")
-    parser.add_argument("--guest", choices=("qemu",), help="where; there is only one kind yet")
-    parser.add_argument("--kernel", choices=[*KERNELS, "all"], default="6.12", help="which kernel; 6.12")
-    parser.add_argument("--home-fs", choices=[*HOMES, "all"], default="ext4", help="what homes are on; ext4")
+    parser.add_argument("--guest", type=_places, default=[], metavar="WORDS", help=where.WORDS)
+    parser.add_argument("--kernel", choices=[*KERNELS, "all"], help="which kernel; 6.12")
+    parser.add_argument("--home-fs", choices=[*HOMES, "all"], help="what homes are on; ext4")
     parser.add_argument("--mode", choices=MODES, help="only the scenarios of this mode")
     parser.add_argument("-k", metavar="EXPRESSION", help="only these scenarios, as with pytest -k")
-    return parser.parse_args(arguments)
+    parser.add_argument("--report", type=Path, default=report.FOLDER, help="the folder of the report")
+    asked = parser.parse_args(arguments)
+    if asked.guest and (asked.kernel or asked.what == "shell"):
+        parser.error("a machine that is there already has its own kernel, and its own ssh")
+    if asked.guest and asked.home_fs not in (None, *reach.HOMES):
+        parser.error(f"homes are made on {', '.join(reach.HOMES)} there, or stay on what /home is on")
+    return asked
+
+
+def _places(text: str) -> list[where.Ssh | where.Vagrant]:
+    try:
+        return where.parse(text)
+    except where.WordError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _rounds(asked: argparse.Namespace) -> list[Round]:
+    """A guest for each kernel and each file system, or a round on each machine that was named."""
+    if asked.guest:
+        return [Round("", asked.home_fs or HERE, place) for place in asked.guest]
+    names = list(KERNELS) if asked.kernel == "all" else [asked.kernel or "6.12"]
+    homes = list(HOMES) if asked.home_fs == "all" else [asked.home_fs or "ext4"]
+    return [Round(kernel, home_fs) for kernel in names for home_fs in homes]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -290,26 +323,24 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked for: 0 if all is well."""
     asked = _parse(arguments)
-    names = list(KERNELS) if asked.kernel == "all" else [asked.kernel]
-    homes = list(HOMES) if asked.home_fs == "all" else [asked.home_fs]
-    rounds = [Round(kernel, home_fs) for kernel in names for home_fs in homes]
+    rounds = _rounds(asked)
     options = [f"--mode={asked.mode}"] if asked.mode else []
     options += [*(["-k", asked.k] if asked.k else []), *asked.pytest]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         parts = prepare(rounds)
-        if asked.what == "shell":
+        if asked.what == "shell" and parts:
             return asyncio.run(shell(rounds[0], parts))
         asyncio.run(run(rounds, parts, options))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        conclude(rounds)
+        conclude(rounds, asked.report)
         say("interrupted")
         return 130
     except (machine.MachineError, subprocess.CalledProcessError) as error:
         say(str(error))
         return 1
-    return conclude(rounds)
+    return conclude(rounds, asked.report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""What GUEST= says: on which machines the scenarios run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+WORDS = "qemu, local, ssh://[USER@]HOST[:PORT] or vagrant:NAME"
+# No part can be taken for an option: none begins with a hyphen.
+SSH_URL = re.compile(r"ssh://(?:(\w[\w.-]*)@)?(\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/?")
+VAGRANT = re.compile(r"vagrant:(\w[\w.-]*)")
+
+
+class WordError(ValueError):
+    """A word of GUEST= that names nothing."""
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """A machine that ssh reaches with what the user's own configuration says about it."""
+
+    name: str
+    ssh: tuple[str, ...]
+
+    @property
+    def by_hand(self) -> str:
+        """What is typed to be there."""
+        return " ".join(self.ssh)
+
+
+@dataclass(frozen=True)
+class Vagrant:
+    """A machine of vagrant/Vagrantfile."""
+
+    name: str
+    box: str
+
+    @property
+    def by_hand(self) -> str:
+        """What is typed to be there."""
+        return f"cd vagrant; vagrant up {self.box}; vagrant ssh {self.box}"
+
+
+def parse(text: str) -> list[Ssh | Vagrant]:
+    """The machines that are named, by blanks or commas apart; none for `qemu`, which starts its own.
+
+    Raises: WordError.
+    """
+    words = list(dict.fromkeys(re.split(r"[\s,]+", text.strip())))
+    if words == ["qemu"]:
+        return []
+    return [_parse_word(word) for word in words]
+
+
+def _parse_word(word: str) -> Ssh | Vagrant:
+    if word == "local":
+        message = "GUEST=local is this machine as it is: without KERNEL=, HOME_FS= or another machine"
+        raise WordError(message)
+    url, box = SSH_URL.fullmatch(word), VAGRANT.fullmatch(word)
+    if url:
+        user, host, port = url.groups()
+        options = [*(["-p", port] if port else []), *(["-l", user] if user else [])]
+        return Ssh(word.rstrip("/"), ("ssh", *options, host.strip("[]")))
+    if box:
+        return Vagrant(word, box[1])
+    message = f"GUEST={word or '(nothing)'} names no machine: it is {WORDS}"
+    raise WordError(message)

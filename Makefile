@@ -6,12 +6,12 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 # What was typed reaches the shell through the environment, so that no quote in it can hurt.
 typed = $(filter command,$(origin $(1)))
-asked = CMD K KERNEL HOME_FS MODE GUEST ROUNDS
+asked = CMD K KERNEL HOME_FS INIT MODE GUEST ROUNDS
 $(foreach name,$(asked),$(if $(call typed,$(name)),$(eval export ASKED_$(name) := $$(value $(name)))))
 unexport $(asked)
 option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
 only = $(call option,K,-k) $(call option,MODE,--mode)
-guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs)
+guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs) $(call option,INIT,--init)
 
 .PHONY: help run test check conformance mutants peers guest bench fmt man clean \
 	ready-run ready-check ready-test ready-mutants ready-guests ready-reach ready-bench
@@ -26,6 +26,8 @@ help:
 	@echo "                       some of them in a guest: another kernel, another file system of the homes"
 	@echo "make conformance GUEST=ssh://root@HOST"
 	@echo "                       on a machine of yours that may be wrecked; CONTRIBUTING.md has more places"
+	@echo "make conformance INIT=systemd"
+	@echo "                       what can only be seen with systemd, in a guest that has it"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"

@@ -42,6 +42,11 @@ ABILITIES = {
     "a home that can not be id-mapped": NO_IDMAP,
     "FUSE": '[ "$(id -u)" = 0 ] && [ -c /dev/fuse ] && : <>/dev/fuse',
     "a kernel that is too old": """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 >= 5012 }'""",
+    "a machine made to be wrecked": "[ -e /etc/jai-guest ]",
+    "a power that will be cut": 'echo "$JAI_MACHINE" | grep -qw power-cut',
+    "systemd": "[ -d /run/systemd/system ]",
+    "AppArmor that can forbid user namespaces": "mountpoint -q /sys/kernel/security &&"
+    " grep -qw userns_create /sys/kernel/security/apparmor/features/namespaces/mask",
     "btrfs home": '[ "$(id -u)" = 0 ] && [ "$(stat -f -c %T /home)" = btrfs ] && command -v btrfs',
 }
 
@@ -50,6 +55,10 @@ ORDINARY = {
     "a home that can not be id-mapped": "only in guests with such a file system",
     "a kernel that is too old": "only in a guest that has one",
     "chromium": "a browser is too much to install for one page: apt-get install chromium-driver",
+    "a machine made to be wrecked": "settings of the whole machine are changed only in a guest",
+    "a power that will be cut": "only in guests with homes on a disk",
+    "systemd": "only in a guest that has it as PID 1",
+    "AppArmor that can forbid user namespaces": "only in guests, whose profiles are nobody's",
 }
 REACHED = "said when the machine was asked"
 NOT_AVAILABLE = {
@@ -73,7 +82,10 @@ NOT_AVAILABLE = {
     "guest": {
         "cargo": "no toolchain in the guest's small system",
         "npm": "no toolchain in the guest's small system",
+        "a power that will be cut": "only in guests with homes on a disk",
     },
+    "not-systemd": {"systemd": ORDINARY["systemd"]},
+    "no-apparmor": {"AppArmor that can forbid user namespaces": "only from Linux 6.7 on"},
     "not-btrfs": {"btrfs home": "only in guests with homes on btrfs"},
     "no-idmap": {"strict mode": "the kernel has no id-mapped mounts of the home's file system"},
     "not-old": {"a kernel that is too old": ORDINARY["a kernel that is too old"]},

@@ -19,7 +19,7 @@ CLAUSES = {
     "D09": "A full disk loses no data and does not lock the user out.",
     "D10": "Too many processes and too much memory end inside.",
     "D11": "Signals to everybody reach nobody outside.",
-    "D12": "When jai is killed, everything in its jail ends, and what was written is kept.",
+    "D12": "When jai is killed or the power fails, its jail ends, and what was written is kept.",
     "D13": "Many jails of one name at once share one view and harm nothing.",
     "D14": "A file system mounted below the home or the grant is as safe as the home.",
     "D15": "Many files, and files that are odd in every way, are as safe as others.",

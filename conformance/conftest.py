@@ -68,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     config.addinivalue_line("markers", "clause(name): the promise that the test examines")
+    config.addinivalue_line("markers", "comes_last: what it starts goes on when it has ended")
     config.addinivalue_line("markers", "needs(ability): run only where the machine has the ability")
     config.addinivalue_line("markers", "guards(name, ...): the protections without which the test fails")
     config.addinivalue_line(
@@ -89,7 +90,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the other modes' scenarios where one mode was asked for."""
+    """Leave out the other modes' scenarios where one mode was asked for, and put what goes on to the end."""
+    items.sort(key=lambda item: item.get_closest_marker("comes_last") is not None)
     wanted = config.getoption("--mode")
     if wanted:
         others = [item for item in items if _mode_of(item) not in ("", wanted)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,14 @@ def fails(folder: Path) -> None:
 
 
 def test_what_is_made_is_kept_until_it_is_made_of_something_else() -> None:
-    """The second call makes nothing; another origin replaces what was there."""
+    """The second call makes nothing; another origin replaces what was there, unless that may be in use."""
     assert (cache.kept("x", "1", writes("one")) / "file").read_text() == "one"
     assert (cache.kept("x", "1", writes("two")) / "file").read_text() == "one"
     assert (cache.kept("x", "2", writes("two")) / "file").read_text() == "two"
-    assert [path.name for path in cache.place().glob("x@*")] == ["x@2"]
+    assert (cache.kept("x", "1", fails) / "file").read_text() == "one"
+    os.utime(cache.place() / "x@1", (0, 0))
+    cache.kept("x", "3", writes("three"))
+    assert sorted(path.name for path in cache.place().glob("x@*")) == ["x@2", "x@3"]
 
 
 def test_what_is_too_old_serves_on_where_it_can_not_be_renewed() -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+SHARED = 86400  # seconds that a thing stays after another checkout has made its own
+
 
 def place() -> Path:
     """The directory of the cache: $JAI_CACHE, or below the user's own."""
@@ -61,7 +63,8 @@ def _make(name: str, made_from: str, make: Callable[[Path], None]) -> Path:
         new.mkdir()
         make(new)
         for old in place().glob(f"{name}@*"):
-            shutil.rmtree(old)
+            if time.time() - old.stat().st_mtime > SHARED:  # or guests of another checkout may stand on it
+                shutil.rmtree(old)
         new.rename(final)
     return final
 

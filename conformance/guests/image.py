@@ -15,7 +15,7 @@ from conformance.guests import cache
 from conformance.guests.table import MIRROR, PACKAGES, PYTHON, SUITE, TOOLS
 
 INSIDE = Path(__file__).parent / "inside"
-FURNITURE = ("furnish", "start", "inittab")
+FURNITURE = ("furnish", "start", "inittab", "jai-guest.service")
 SIZE = "2G"
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # both remove what they have unpacked when they hear that
 # The least that every kernel of the table mounts; newer tools would switch on more.

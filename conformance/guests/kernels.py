@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DAYS = 7  # after that the suite is asked again, since a fixed kernel is not there for long
 # What it takes to find the userland's disk; the rest comes from the modules' disk.
 EARLY = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
+# A word start=PROGRAM of the kernel's command line is a variable here.
 INIT = b"""#!/busybox sh
 /busybox mkdir -p /dev /root
 /busybox mount -t devtmpfs none /dev
@@ -30,7 +31,7 @@ until [ -b /dev/vdb ] || [ $n = 500 ]; do n=$((n + 1)); /busybox usleep 10000; d
 /busybox mount -t ext4 /dev/vda /root
 /busybox mount -t ext4 -o ro /dev/vdb /root/usr/lib/modules
 /busybox mount --move /dev /root/dev
-exec /busybox switch_root /root /usr/bin/busybox init
+exec /busybox switch_root /root ${start:-/usr/bin/busybox init}
 """
 
 
@@ -42,6 +43,7 @@ class Boot:
     vmlinuz: Path
     initrd: Path
     modules: Path
+    words: str = ""  # more of them on the kernel's command line
 
 
 def fetch(name: str, busybox: Path) -> Boot:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import socket
@@ -18,7 +19,8 @@ from typing import IO, TYPE_CHECKING
 from conformance.guests import cache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from io import BufferedRWPair
     from pathlib import Path
 
     from conformance.guests import kernels
@@ -49,18 +51,63 @@ class MachineError(Exception):
 
 
 @dataclass(frozen=True)
+class Qemu:
+    """What a guest runs in."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    monitor: BufferedRWPair
+
+    async def answers(self, limit: float) -> bool:
+        """Wait for sshd's banner. QEMU accepts connections long before that: each try has a second."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        while loop.time() < deadline and self.process.returncode is None:
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    if (await asyncio.wait_for(reader.readline(), 1)).startswith(b"SSH-"):
+                        return True
+                finally:
+                    writer.close()
+            await asyncio.sleep(0.1)
+        return False
+
+
+@dataclass(frozen=True)
 class Machine:
     """Something that ssh reaches; `ssh` is the command line up to the command."""
 
     name: str
     ssh: tuple[str, ...]
     log: IO[bytes] | None = None
+    qemu: Qemu | None = None
 
     def console(self) -> str:
         """What the machine has printed on its console so far, if it has one that can be seen."""
         if self.log is None:
             return ""
         return os.pread(self.log.fileno(), 64 << 20, 0).decode(errors="replace")
+
+    async def cut_power(self) -> None:
+        """Reset a guest at this moment: what was only in its memory is lost, its disks are not."""
+        assert self.qemu is not None
+        monitor = self.qemu.monitor
+        # Unless told otherwise, a reset ends it, since a panic makes one.
+        for what, how in (
+            ("qmp_capabilities", {}),
+            ("set-action", {"reboot": "reset"}),
+            ("system_reset", {}),
+        ):
+            monitor.write(json.dumps({"execute": what, "arguments": how}).encode())
+        monitor.flush()
+        told = [monitor.readline()]
+        while told[-1] and b'"RESET"' not in told[-1]:
+            told.append(monitor.readline())
+        if not told[-1] or not await self.qemu.answers(START_LIMIT):
+            said = b"".join(told).decode() + self.console()[-3000:]
+            message = f"{self.name} does not start again after a reset: {said}"
+            raise MachineError(message)
 
     @contextlib.asynccontextmanager
     async def start(self, line: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -114,20 +161,24 @@ async def _started(
         tempfile.TemporaryFile() as console,
         tempfile.TemporaryFile() as home,
         tempfile.TemporaryFile() as errors,
+        _pair() as (monitor, its_end),
     ):
         home.truncate(HOME_DISK)
-        words = [*ACCELERATORS[accelerator], *_devices(boot, userland, home.fileno(), port)]
+        devices = _devices(boot, userland, home.fileno(), port)
+        monitored = ["-chardev", f"socket,id=monitor,fd={its_end.fileno()}", "-mon", "monitor,mode=control"]
+        line = ["-append", f"{APPEND} {boot.words}", *monitored]
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", QEMU, *words),
+            *("setpriv", "--pdeathsig", "KILL", QEMU, *ACCELERATORS[accelerator], *devices, *line),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=console,
             stderr=errors,
-            pass_fds=[home.fileno()],
+            pass_fds=[home.fileno(), its_end.fileno()],
         )
         key = str(userland / "key")
-        machine = Machine(name, ("ssh", *SSH, "-i", key, "-p", str(port), "root@127.0.0.1"), console)
+        qemu = Qemu(process, port, monitor)
+        machine = Machine(name, ("ssh", *SSH, "-i", key, "-p", str(port), "root@127.0.0.1"), console, qemu)
         try:
-            if not await _answers(port, process, limit):
+            if not await qemu.answers(limit):
                 errors.seek(0)
                 said = errors.read().decode(errors="replace") + machine.console()[-3000:]
                 message = f"{name} does not start with {accelerator}: {said}"
@@ -142,7 +193,7 @@ def _devices(boot: kernels.Boot, userland: Path, home: int, port: int) -> list[s
     disks = [str(userland / "root.img"), str(boot.modules), f"/proc/self/fd/{home}"]
     words = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35"]
     words += ["-smp", "2", "-m", "768", "-kernel", str(boot.vmlinuz), "-initrd", str(boot.initrd)]
-    words += ["-append", APPEND, "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+    words += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     for number, path in enumerate(disks):
         snapshot = "off" if number == len(disks) - 1 else "on"
         escaped = path.replace(",", ",,")
@@ -168,20 +219,13 @@ def _free_port() -> int:
         return port
 
 
-async def _answers(port: int, process: asyncio.subprocess.Process, limit: float) -> bool:
-    """Wait for sshd's banner. QEMU itself accepts connections long before that: each try has a second."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + limit
-    while loop.time() < deadline and process.returncode is None:
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                if (await asyncio.wait_for(reader.readline(), 1)).startswith(b"SSH-"):
-                    return True
-            finally:
-                writer.close()
-        await asyncio.sleep(0.1)
-    return False
+@contextlib.contextmanager
+def _pair() -> Iterator[tuple[BufferedRWPair, socket.socket]]:
+    """Two ends of a socket that has no name: ours as a file, and QEMU's."""
+    ours, other = socket.socketpair()
+    ours.settimeout(START_LIMIT)
+    with ours, other, ours.makefile("rwb") as file:
+        yield file, other
 
 
 SICK = re.compile(

@@ -17,21 +17,22 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from conformance.guests import cache, image, kernels, machine, payload, reach, report, where
-from conformance.guests.table import HOMES, KERNELS, kinds
+from conformance.guests.table import HOMES, INITS, KERNELS, TOLD, kinds
 from conformance.jails import MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
 
 THERE = "/opt/conformance"
 UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
 AT_ONCE = 2
+AFTERWARDS = "conformance/guests/after_the_power_cut.py"
 HERE = "here"  # the homes of a machine that is there already, on the file system that they are on
 # What is about this checkout, not about a machine.
 NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
@@ -55,10 +56,12 @@ class Round:
     kernel: str
     home_fs: str
     place: where.Ssh | where.Vagrant | None = None  # a machine that is not ours to start
+    init: str = "busybox"
     version: str = ""
     total: int = 0
     began: float = 0
     ended: bool = False
+    writing: bool = False  # jails were left so, and want the power to be cut
     running: str = ""
     log: str = ""  # of the kernel, where the machine itself tells it
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -70,7 +73,7 @@ class Round:
         """The guest's name in the report."""
         if self.place:
             return self.place.name + ("" if self.home_fs == HERE else f" {self.home_fs}")
-        return f"{self.kernel}/{self.home_fs}"
+        return f"{self.kernel}/{self.home_fs}" + ("" if self.init == "busybox" else f"/{self.init}")
 
     @property
     def failed(self) -> list[str]:
@@ -79,10 +82,11 @@ class Round:
 
     def hear(self, told: dict[str, Any]) -> None:
         """Take in one line of what the guest tells."""
-        self.total = told.get("total", self.total)
+        self.total += told.get("total", 0)
         self.running = told.get("begins", self.running)
         self.versions.update(told.get("versions", {}))
         self.ended = self.ended or "end" in told
+        self.writing = told.get("writing", False)
         self.log = told.get("kernel", self.log)
         if "scenario" in told:
             seen = self.found.setdefault(told["scenario"], {"outcome": "passed", "seconds": 0.0, "said": ""})
@@ -152,28 +156,55 @@ async def judge(its: Round, parts: Parts | None, options: Sequence[str]) -> None
     say(f"[{its.name}] {len(its.found)} scenarios, {len(its.failed)} failed, {took:.0f} s{how}")
 
 
-def what(*, too_old: bool) -> list[str]:
+def what(*, too_old: bool, init: str = "busybox") -> list[str]:
     """The files that are tried: with a kernel that is too old only that jai says so."""
     if too_old:
         return ["conformance/test_refusals.py"]
+    if INITS[init].about:
+        return [INITS[init].about]
     return ["conformance", *(f"--ignore=conformance/{name}" for name in NOT_IN_GUESTS)]
 
 
 async def _host(its: Round, parts: Parts, options: Sequence[str]) -> None:
     """Run the scenarios in a guest that is started for them."""
-    boot = parts.boots[its.kernel]
+    boot = replace(parts.boots[its.kernel], words=INITS[its.init].word)
     its.version = boot.version
-    words = ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
-    words += [" ".join(kinds(its.kernel, its.home_fs)), *options]
-    words += what(too_old=KERNELS[its.kernel].too_old)
+    tried = what(too_old=KERNELS[its.kernel].too_old, init=its.init)
     async with machine.guest(its.name, boot, parts.userland) as there:
         say(f"[{its.name}] Linux {boot.version} is up after {time.monotonic() - its.began:.1f} s")
-        async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
-            assert process.stdin is not None
-            process.stdin.write(payload.pack({parts.jai: parts.jai.name}))
-            process.stdin.close()
-            await _listen(its, process)
+        await _try(its, there, parts.jai, [*options, *tried])
+        if its.writing:
+            await _cut_power(its, there, parts.jai, options)
         its.close(there.console())
+
+
+async def _cut_power(its: Round, there: machine.Machine, jai: Path, options: Sequence[str]) -> None:
+    """Cut it while jails write, and judge what they have left when the guest has booted again."""
+    its.ended = False
+    # A line for each: the last two numbers that it has told, and its mode.
+    ask = f"cd {TOLD} && for mode in *; do echo $(tail -n 2 $mode) $mode; done"
+    async with there.start(ask) as process:
+        told = (await process.communicate())[0].decode()
+    await there.cut_power()
+    say(f"[{its.name}] has booted again after its power was cut")
+    await _try(its, there, jai, [*options, AFTERWARDS], {"JAI_TOLD": told})
+
+
+async def _try(
+    its: Round,
+    there: machine.Machine,
+    jai: Path,
+    options: Sequence[str],
+    env: Mapping[str, str] | None = None,
+) -> None:
+    words = ["env", *(f"{name}={value}" for name, value in (env or {}).items())]
+    words += ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
+    words += [" ".join(kinds(its.kernel, its.home_fs, its.init)), *options]
+    async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
+        assert process.stdin is not None
+        process.stdin.write(payload.pack({jai: jai.name}))
+        process.stdin.close()
+        await _listen(its, process)
 
 
 async def _visit(its: Round, place: where.Ssh | where.Vagrant, options: Sequence[str]) -> None:
@@ -266,11 +297,12 @@ def _asked() -> dict[str, str]:
 
 async def shell(its: Round, parts: Parts) -> int:
     """Open a shell in a guest, as a user who has jai; the guest ends with it."""
-    async with machine.guest(its.name, parts.boots[its.kernel], parts.userland) as there:
+    boot = replace(parts.boots[its.kernel], words=INITS[its.init].word)
+    async with machine.guest(its.name, boot, parts.userland) as there:
         line = f"{UNPACK} && exec sh {THERE}/conformance/guests/inside/ready {its.home_fs} >&2"
         async with there.start(line) as process:
             await process.communicate(payload.pack({parts.jai: parts.jai.name}))
-        say(f"You are ada in a guest with Linux {parts.boots[its.kernel].version}, homes on {its.home_fs}.")
+        say(f"You are ada in a guest with Linux {boot.version}, homes on {its.home_fs}.")
         say("jai is installed, sudo works, nothing here can be lost. To leave and end the guest: exit")
         terminal = await asyncio.create_subprocess_exec(
             there.ssh[0],
@@ -288,6 +320,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--guest", type=_places, default=[], metavar="WORDS", help=where.WORDS)
     parser.add_argument("--kernel", choices=[*KERNELS, "all"], help="which kernel; 6.12")
     parser.add_argument("--home-fs", choices=[*HOMES, "all"], help="what homes are on; ext4")
+    parser.add_argument("--init", choices=INITS, default="busybox", help="what is PID 1; busybox")
     parser.add_argument("--mode", choices=MODES, help="only the scenarios of this mode")
     parser.add_argument("-k", metavar="EXPRESSION", help="only these scenarios, as with pytest -k")
     parser.add_argument("--report", type=Path, default=report.FOLDER, help="the folder of the report")
@@ -312,7 +345,7 @@ def _rounds(asked: argparse.Namespace) -> list[Round]:
         return [Round("", asked.home_fs or HERE, place) for place in asked.guest]
     names = list(KERNELS) if asked.kernel == "all" else [asked.kernel or "6.12"]
     homes = list(HOMES) if asked.home_fs == "all" else [asked.home_fs or "ext4"]
-    return [Round(kernel, home_fs) for kernel in names for home_fs in homes]
+    return [Round(kernel, home_fs, init=asked.init) for kernel in names for home_fs in homes]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

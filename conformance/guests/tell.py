@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import record
+from conformance.guests.table import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -124,4 +125,4 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(exitstatus: int) -> None:
     """Tell that this is all; without this line the guest was lost on the way."""
-    _tell(end=int(exitstatus))
+    _tell(end=int(exitstatus), writing=os.path.exists(KEPT))

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 # Known of each guest beforehand, and examined by the scenario that needs it.
 NO_IDMAP = 'echo "$JAI_MACHINE" | grep -qw no-idmap'
 
+# Only there may a scenario change what is the whole machine's: conformance/guests/inside/furnish.
+A_GUEST = "[ -e /etc/jai-guest ]"
+NOT_TOO_OLD = """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 < 5012 }'"""
+
 # ability: the shell command that succeeds where it is there
 ABILITIES = {
     "setfacl": "command -v setfacl",
@@ -41,11 +45,11 @@ ABILITIES = {
     "strict mode": f'[ "$(id -u)" = 0 ] && command -v unshare && ! {NO_IDMAP}',
     "a home that can not be id-mapped": NO_IDMAP,
     "FUSE": '[ "$(id -u)" = 0 ] && [ -c /dev/fuse ] && : <>/dev/fuse',
-    "a kernel that is too old": """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 >= 5012 }'""",
-    "a machine made to be wrecked": "[ -e /etc/jai-guest ]",
+    "a kernel that is too old": f"! {{ {NOT_TOO_OLD}; }}",
+    "a machine made to be wrecked": f"{A_GUEST} && {NOT_TOO_OLD}",
     "a power that will be cut": 'echo "$JAI_MACHINE" | grep -qw power-cut',
-    "systemd": "[ -d /run/systemd/system ]",
-    "AppArmor that can forbid user namespaces": "mountpoint -q /sys/kernel/security &&"
+    "systemd": f"{A_GUEST} && [ -d /run/systemd/system ]",
+    "AppArmor that can forbid user namespaces": f"{A_GUEST} && mountpoint -q /sys/kernel/security &&"
     " grep -qw userns_create /sys/kernel/security/apparmor/features/namespaces/mask",
     "btrfs home": '[ "$(id -u)" = 0 ] && [ "$(stat -f -c %T /home)" = btrfs ] && command -v btrfs',
 }
@@ -84,6 +88,7 @@ NOT_AVAILABLE = {
         "npm": "no toolchain in the guest's small system",
         "a power that will be cut": "only in guests with homes on a disk",
     },
+    "old": {"a machine made to be wrecked": "jai does not start on such a kernel"},
     "not-systemd": {"systemd": ORDINARY["systemd"]},
     "no-apparmor": {"AppArmor that can forbid user namespaces": "only from Linux 6.7 on"},
     "not-btrfs": {"btrfs home": "only in guests with homes on btrfs"},

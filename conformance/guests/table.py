@@ -55,7 +55,7 @@ def kinds(kernel: str, home_fs: str, init: str) -> list[str]:
     """What conformance/abilities.py knows such a guest as."""
     words = ["guest"]
     words += [] if home_fs == "btrfs" else ["not-btrfs"]
-    words += [] if KERNELS[kernel].too_old else ["not-old"]
+    words += ["old"] if KERNELS[kernel].too_old else ["not-old"]
     words += [] if KERNELS[kernel].scopes else ["no-scopes"]
     words += ["no-idmap"] if home_fs in KERNELS[kernel].no_idmap else ["idmap"]
     words += [] if init == "systemd" else ["not-systemd"]

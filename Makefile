@@ -13,7 +13,7 @@ option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
 only = $(call option,K,-k) $(call option,MODE,--mode)
 guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs) $(call option,INIT,--init)
 
-.PHONY: help run test check conformance mutants peers guest bench fmt man clean \
+.PHONY: help run test check conformance mutants peers guest bench costs fmt man clean \
 	ready-run ready-check ready-test ready-mutants ready-guests ready-reach ready-bench
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"
 	@echo "make bench             what jai costs, beside other sandboxes and its budgets; K=EXPRESSION selects"
+	@echo "make costs             what each protection adds to a start"
 	@echo "make fmt               format Python and C"
 	@echo "make man               bring the lists of options in the manual pages up to date"
 	@echo "make clean             remove everything that was made here"
@@ -77,6 +78,10 @@ peers: ready-test
 
 bench: ready-bench
 	@JAI_BENCH_ROUNDS="$$ASKED_ROUNDS" $(BIN)/python -m bench.run $(call option,K,-k)
+
+costs: ready-mutants
+	@JAI_WHEELHOUSE=build/mutants/wheelhouse $(BIN)/python -m conformance.wall -- \
+		.ci/inside $(BIN)/python -m pytest -p no:cacheprovider -q -rNfE bench/protections.py
 
 fmt: ready-check
 	@$(BIN)/ruff check --quiet --fix-only .

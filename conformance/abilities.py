@@ -39,6 +39,9 @@ ABILITIES = {
     "root": '[ "$(id -u)" = 0 ]',
     "dropbear": "command -v dropbear && command -v dropbearkey",
     "strace": "command -v strace",
+    "a browser": "command -v chromium",
+    "java": "command -v java",
+    "node": "command -v node",
     "gdb": "command -v gdb",
     "Landlock scopes": "/usr/bin/python3 -c 'import ctypes, sys;"
     " sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6)'",
@@ -56,6 +59,8 @@ ABILITIES = {
 
 # kinds of machine (JAI_MACHINE, words): {ability that is not available there: why}
 ORDINARY = {
+    "a browser": "a download of more than 100 MB: apt-get install chromium",
+    "java": "a download of more than 100 MB: apt-get install default-jre-headless",
     "a home that can not be id-mapped": "only in guests with such a file system",
     "a kernel that is too old": "only in a guest that has one",
     "chromium": "a browser is too much to install for one page: apt-get install chromium-driver",
@@ -84,6 +89,9 @@ NOT_AVAILABLE = {
     "btrfs": ORDINARY | {"cargo": "toolchains that lie in a home are hidden by the wall"},
     "reached": dict.fromkeys(set(ABILITIES) - {"root"}, REACHED),
     "guest": {
+        "a browser": "too large for the guest's small system",
+        "java": "too large for the guest's small system",
+        "node": "no toolchain in the guest's small system",
         "cargo": "no toolchain in the guest's small system",
         "npm": "no toolchain in the guest's small system",
         "a power that will be cut": "only in guests with homes on a disk",

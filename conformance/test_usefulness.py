@@ -338,6 +338,69 @@ def test_unshare_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
     assert works(jail, outside, mode, script) == ["0", "tmpfs"]
 
 
+# Without a display, with a profile of its own; where it can not make its sandbox it does not start.
+CHROMIUM = """
+chromium --headless --disable-gpu --no-first-run --user-data-dir=$(mktemp -d) --timeout=30000 \\
+    --dump-dom 'data:text/html,<script>document.write(6*7)</script>'
+"""
+
+
+@clause("W03")
+@needs("a browser")
+@in_each_mode
+@pytest.mark.timeout(300)
+def test_chromium_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A page comes to life in Chromium's own sandbox; strict mode allows none, and Chromium says so."""
+    before = outside.state()
+
+    seen = jail(mode).sh(CHROMIUM, timeout=120)
+    after = outside.state()
+    control = outside.home.account.sh(CHROMIUM, cwd=outside.home.project, timeout=120)
+
+    assert after == before
+    assert "42</body>" in control.stdout
+    if mode == "strict":
+        assert "No usable sandbox" in seen.stderr
+    else:
+        assert seen.stdout == control.stdout
+
+
+# Workers of its own, a compiler at run time, files, a socket and a child.
+NODE = """
+const { Worker } = require('worker_threads'), fs = require('fs'), net = require('net');
+const child = require('child_process').execFileSync('sh', ['-c', 'echo child']).toString().trim();
+fs.writeFileSync('made', child);
+const server = net.createServer(socket => socket.end('served')).listen(0, '127.0.0.1', () => {
+    net.connect(server.address().port, '127.0.0.1').on('data', data => {
+        server.close();
+        new Worker('require("worker_threads").parentPort.postMessage(6 * 7)', { eval: true })
+            .on('message', answer => console.log(`${fs.readFileSync('made')} ${data} ${answer}`));
+    });
+});
+"""
+
+
+@clause("W03")
+@needs("node")
+@in_each_mode
+def test_node(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """Node runs with its threads, and reaches files, sockets and children."""
+    assert works(jail, outside, mode, f"node -e {shlex.quote(NODE)}") == ["child served 42"]
+
+
+@clause("W03")
+@needs("java")
+@in_each_mode
+def test_java(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """A virtual machine starts with its threads and heap, and sees the same processors and memory."""
+    script = "java -Xshare:auto -XshowSettings:system -version 2>&1 | grep -vE 'Provider|Cpu Period|^$'"
+
+    seen = works(jail, outside, mode, script)
+
+    assert any("Runtime Environment" in line for line in seen)
+    assert seen == outside.home.account.sh(script, cwd=outside.home.project).stdout.splitlines()
+
+
 @clause("W04")
 @in_each_mode
 @pytest.mark.parametrize(

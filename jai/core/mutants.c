@@ -213,29 +213,43 @@ static const struct row rows[] = {
 };
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
-/* A copy: PID 1 wipes its environment. */
-static char chosen[64];
+/* A copy: PID 1 wipes its environment. Names with a comma behind each. */
+static char chosen[1024];
+
+static int is_row(const char *name, size_t size)
+{
+	for (int i = 0; i < ROWS; i++)
+		if (strlen(rows[i].name) == size && strncmp(rows[i].name, name, size) == 0)
+			return 1;
+	return 0;
+}
 
 /* A wrong name must not look like a protection that nothing needs. */
 __attribute__((constructor)) static void choose(void)
 {
 	static const char complaint[] = "jai: JAI_LEAVE_OUT names no protection\n";
-	const char *name = getenv("JAI_LEAVE_OUT");
+	const char *at = getenv("JAI_LEAVE_OUT");
 
-	if (!name)
+	if (!at)
 		return;
-	for (int i = 0; i < ROWS; i++)
-		if (strcmp(rows[i].name, name) == 0 && strlen(name) < sizeof(chosen)) {
-			strcpy(chosen, name);
-			return;
+	for (size_t size = 0; !size || *at; at += size + (at[size] == ',')) {
+		size = strcspn(at, ",");
+		if (!is_row(at, size) || strlen(chosen) + size + 2 > sizeof(chosen)) {
+			(void)!write(2, complaint, sizeof(complaint) - 1);
+			_exit(125);
 		}
-	(void)!write(2, complaint, sizeof(complaint) - 1);
-	_exit(125);
+		strcat(strncat(chosen, at, size), ",");
+	}
 }
 
 int left_out(const char *protection)
 {
-	return strcmp(chosen, protection) == 0;
+	size_t size = strlen(protection);
+
+	for (const char *at = chosen; *at; at = strchr(at, ',') + 1)
+		if (strncmp(at, protection, size) == 0 && at[size] == ',')
+			return 1;
+	return 0;
 }
 
 /* One step is executed at a time in a process, and never again. */

@@ -1,5 +1,5 @@
 /*
- * A build for tests only (meson: -Dmutants=true) leaves out the one protection that JAI_LEAVE_OUT
+ * A build for tests only (meson: -Dmutants=true) leaves out the protections that JAI_LEAVE_OUT
  * names: `make mutants` shows which scenario notices.  In every other build nothing of this is
  * there.
  */

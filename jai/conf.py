@@ -195,8 +195,8 @@ def _without_comment(line: str) -> str:
 
 
 def _parse_line(line: str, origin: str, source: Source) -> Assignment:
-    end = next((at for at, char in enumerate(line) if char in "= \t"), len(line))
-    word = line[:end]
+    word = line.replace("\t", " ").replace("=", " ").partition(" ")[0]
+    end = len(word)
     name, suffix = split_suffix(word)
     option = _option(name, word, origin, source)
     value = line[end:].lstrip(BLANKS)

@@ -468,7 +468,7 @@ def _unseen(
         for place in _places(host, path, view.home, others):
             tree = view.tree(place)
             if tree == "overlay" and is_below(place, view.home):
-                masks[os.path.relpath(place, view.home)] = None
+                masks[place[len(view.home) :].lstrip("/")] = None
             elif tree in ("host", "grant") and (ours or view.tree(os.path.dirname(place)) == tree):
                 found = host.find_link(place)
                 if found is None and ours:  # made before the command starts

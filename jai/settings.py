@@ -211,7 +211,10 @@ def apply_environment(settings: Settings, env: Mapping[str, str]) -> dict[str, s
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     tail = pattern[1:]
-    if pattern.startswith("*") and "*" not in tail:  # nearly all patterns, and five times as fast
+    # Nearly all patterns are of these two kinds, and five times as fast.
+    if "*" not in pattern:
+        return [pattern] if pattern in names else []
+    if pattern.startswith("*") and "*" not in tail:
         return [name for name in names if name.endswith(tail)]
     return [name for name in names if matches(pattern, name)]
 

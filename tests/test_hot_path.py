@@ -24,6 +24,7 @@ STANDARD = {
     "time",
     "fcntl",
     "_signal",
+    "gc",
     "_stat",
     "stat",
     "genericpath",

@@ -127,6 +127,8 @@ static int start_front_end(int argc, char **argv)
 	words[count++] = line + 2;
 	words[count++] = (char *)"-I";
 	words[count++] = (char *)"-S";
+	/* Names of files are bytes, whatever the locale calls them; and it need not be loaded. */
+	words[count++] = (char *)"-Xutf8";
 	/* In the C locale Python sets LC_CTYPE, which is not for the command to inherit. */
 	if (!getenv("LC_CTYPE"))
 		words[count++] = (char *)"-Xjai_no_ctype";

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from jai.argv import parse_argv
 from jai.errors import HostError, JaiError
+from jai.system import environment, exists, set_variable, take_variable, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main() -> None:
     except OSError:
         status = status or 125
     # Nothing is left to be finalised: 1.3 ms that nobody has to wait for.
-    os._exit(status)
+    posix._exit(status)  # noqa: SLF001 - its documented name
 
 
 def guarded(words: Sequence[str]) -> int:
@@ -38,7 +39,7 @@ def guarded(words: Sequence[str]) -> int:
     try:
         return dispatch(words)
     except JaiError as error:
-        if os.environ.get("JAI_DEBUG"):
+        if variable("JAI_DEBUG"):
             raise
         _print_lines(error.lines())
         return error.status
@@ -47,7 +48,7 @@ def guarded(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if os.environ.get("JAI_DEBUG"):
+        if variable("JAI_DEBUG"):
             raise
         _print_lines(
             [
@@ -61,14 +62,14 @@ def guarded(words: Sequence[str]) -> int:
 def _print_lines(lines: Sequence[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     try:
-        os.write(2, text.encode("utf-8", "backslashreplace"))
+        posix.write(2, text.encode("utf-8", "backslashreplace"))
     except OSError:
         return  # nobody to tell
 
 
 def dispatch(words: Sequence[str]) -> int:
     """Do what the words ask for and give the exit status."""
-    if "JAI_ENDED" in os.environ:
+    if variable("JAI_ENDED") is not None:
         return _ended(words)
     invocation = parse_argv(words)
     cold = COLD.get(invocation.verb)
@@ -93,9 +94,9 @@ def read(invocation: Invocation) -> tuple[Settings, Host]:
     from jai.settings import read_settings  # noqa: PLC0415
 
     if "jai_no_ctype" in sys._xoptions:  # noqa: SLF001 - the documented place of -X options
-        os.environ.pop("LC_CTYPE", None)
-    host = Host(dict(os.environ))
-    if host.account.uid != os.getuid():
+        take_variable("LC_CTYPE")
+    host = Host(environment())
+    if host.account.uid != posix.getuid():
         become(host, keep_root=invocation.verb in ("", "plan"))
     settings = read_settings(invocation, env=host.env, cwd=host.cwd, home=host.home, reader=host.read_conf)
     return settings, host
@@ -105,31 +106,32 @@ def become(host: Host, *, keep_root: bool = False) -> None:
     """As root for a user: be that user before anything of theirs is read; the saved uid may stay root's."""
     account = host.account
     try:
-        os.initgroups(account.name, account.gid)
-        os.setresgid(account.gid, account.gid, account.gid)
-        os.setresuid(account.uid, account.uid, 0 if keep_root else account.uid)
+        posix.initgroups(account.name, account.gid)
+        posix.setresgid(account.gid, account.gid, account.gid)
+        posix.setresuid(account.uid, account.uid, 0 if keep_root else account.uid)
     except OSError as error:
         message = f"root can not become {account.name!r} here, for whom it seems to act (SUDO_USER, USER)"
         hint = "unset SUDO_USER and set USER=root to run as this root"
         raise HostError(message, detail=f"setresuid: {error.strerror}", hint=hint) from None
     # The process that explains a failure starts from this environment and must find the same.
-    os.environ.update(HOME=host.home, USER=account.name, LOGNAME=account.name)
+    for name, value in (("HOME", host.home), ("USER", account.name), ("LOGNAME", account.name)):
+        set_variable(name, value)
 
 
 def _give_up_root(host: Host, *, lend: bool = False) -> None:
     """Be nothing but the user for good; what the helper needs can be lent to it."""
     uid = host.account.uid
-    if os.getresuid()[2] == uid:
+    if posix.getresuid()[2] == uid:
         return
     if not lend:
-        os.setresuid(uid, uid, uid)
+        posix.setresuid(uid, uid, uid)
         return
     from jai._core import lib  # noqa: PLC0415 - only for root
 
     number = lib.jai_lend(uid)
     if number:
         message = "root can not lend the helper its privileges here"
-        raise HostError(message, detail=os.strerror(number), hint="sudo jai --setup installs it")
+        raise HostError(message, detail=posix.strerror(number), hint="sudo jai --setup installs it")
 
 
 def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
@@ -148,11 +150,13 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
 
         return print_plan(settings, host, policy)
     if policy.create:
+        import os  # noqa: PLC0415 - only where a granted directory is to be made
+
         for path in policy.create:
             os.makedirs(path, 0o777, exist_ok=True)
         policy = decide(settings, host)
     _first_run(settings, policy)
-    again = "JAI_FAILED" in os.environ  # what follows has been said
+    again = variable("JAI_FAILED") is not None  # what follows has been said
     _print_lines([] if again else [f"jai: {note}" for note in policy.notes])
     if settings.verbose and not again:
         from jai.describe import tell  # noqa: PLC0415 - only when asked
@@ -160,7 +164,7 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
         _print_lines(tell(policy))
         from time import time_ns  # noqa: PLC0415
 
-        os.environ["JAI_AFTER"] = str(time_ns() - CLOCK_TICK)
+        set_variable("JAI_AFTER", str(time_ns() - CLOCK_TICK))
     from jai.run import run  # noqa: PLC0415 - the C core is not needed before
 
     return run(settings, policy, host)
@@ -172,8 +176,8 @@ def _ended(words: Sequence[str]) -> int:
     from jai.run import end_as  # noqa: PLC0415
     from jai.verbs.aftermath import tell_aftermath  # noqa: PLC0415
 
-    outcome, _, value = map(int, os.environ.pop("JAI_ENDED").split())
-    since = int(os.environ.pop("JAI_AFTER", "0"))
+    outcome, _, value = map(int, (take_variable("JAI_ENDED") or "").split())
+    since = int(take_variable("JAI_AFTER") or 0)
     try:
         tell_aftermath(decide(*read(parse_argv(words))), since)
     except (JaiError, OSError) as error:
@@ -183,11 +187,7 @@ def _ended(words: Sequence[str]) -> int:
 
 def _first_run(settings: Settings, policy: Policy) -> None:
     """Write the default configuration and the jail's mode where they are missing."""
-    if (
-        not os.path.exists(f"{settings.config_dir}/.defaults")
-        or policy.write_mode
-        or not settings.jail_file_exists
-    ):
+    if not exists(f"{settings.config_dir}/.defaults") or policy.write_mode or not settings.jail_file_exists:
         from jai.verbs.init import write_defaults, write_mode  # noqa: PLC0415 - once per jail
 
         write_defaults(settings, tell=False)

@@ -8,11 +8,12 @@ remark behind `mask .ssh` must not become part of a name that then hides nothing
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from jai.errors import ConfError
 from jai.options import BY_NAME, Assignment, Option, complaint, split_suffix
 from jai.record import Record
+from jai.system import fsdecode, join, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,31 +61,31 @@ def read_file(path: str) -> bytes | None:
     """
     try:
         # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except OSError as error:
         if error.errno in _ABSENT:
             return None
         raise
     try:
-        state = os.fstat(fd)
+        state = posix.fstat(fd)
         if state.st_mode & _TYPE_BITS != _REGULAR:
             raise OSError(errno.EINVAL, "not a regular file")
         data = b""
         while len(data) <= SIZE_LIMIT:
-            piece = os.read(fd, SIZE_LIMIT + 1 - len(data))
+            piece = posix.read(fd, SIZE_LIMIT + 1 - len(data))
             if not piece:
                 return data
             data += piece
         raise OSError(errno.EFBIG, "larger than 1 MiB")
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def absolute(value: str, base: str, home: str) -> str:
     """Give the absolute, lexically normalised path; `~` and `~/x` mean the home, else relative to base."""
     if value == "~" or value.startswith("~/"):
         value = home + value[1:]
-    path = os.path.normpath(os.path.join(base, value))
+    path = normpath(join(base, value))
     return path[1:] if path.startswith("//") else path  # POSIX lets normpath keep two leading slashes
 
 
@@ -115,7 +116,7 @@ def find_conf(assignment: Assignment, base: str, source: Source) -> File | None:
         tries = [(absolute(name, base, source.home), "")]
     else:
         names = [name] if name.endswith(".conf") else [name, name + ".conf"]
-        tries = [(os.path.join(source.config_dir, each), each) for each in names]
+        tries = [(join(source.config_dir, each), each) for each in names]
     for path, stand_in in tries:
         file = open_file(path, source, stand_in=stand_in, origin=assignment.origin)
         if file is not None:
@@ -159,7 +160,7 @@ def _decoded(file: File) -> str:
         line = file.data.count(b"\n", 0, at) + 1
         message = f"{file.name}:{line}: a NUL byte; this is not a text file"
         raise ConfError(message)
-    return os.fsdecode(file.data.removeprefix(b"\xef\xbb\xbf"))
+    return fsdecode(file.data.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from jai.errors import RefusedError
 from jai.record import Record
+from jai.system import dirname, join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def _refuse_secret(settings: Settings, host: Host, cwd: str) -> None:
         message = f"the current directory {cwd} holds the sockets of your session"
         raise RefusedError(message, hint=hint)
     for mask in settings.masks:
-        if is_below(cwd, host.real(os.path.join(host.real(host.home), mask.path))):
+        if is_below(cwd, host.real(join(host.real(host.home), mask.path))):
             message = f"the current directory {cwd} is masked ({mask.path})"
             raise RefusedError(message, hint=hint)
 
@@ -133,7 +132,7 @@ def _refuse_unsafe_link(grant: Grant, host: Host, path: str) -> None:
     """
     links, end = host.follow(grant.path)
     for link in links:
-        if _jails_write(os.path.dirname(link), host):
+        if _jails_write(dirname(link), host):
             message = f"{_option(grant)}: goes through the link {link}, which a jail could have made"
             raise RefusedError(message, hint=f"name what it leads to, if that is what you mean: {path}")
     # A jail that runs may have put a link in place for the first look and taken it away for this one.
@@ -151,7 +150,7 @@ def _jails_write(folder: str, host: Host) -> bool:
         found = host.find_link(folder)
         if found and found.owner == host.account.uid:
             return True
-        folder = os.path.dirname(folder)
+        folder = dirname(folder)
     return False
 
 

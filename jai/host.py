@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from jai._core import lib
 from jai.errors import HostError
+from jai.system import dirname, fsdecode, fsencode, join, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ class Host:
         self.account = find_account(self.env)
         if self.account.entry:
             self.uncertain = "the account is not in /etc/passwd"
-        self.home = self.env.get("HOME") if self.account.uid == os.getuid() else ""
-        self.home = os.path.normpath(self.home or self.account.home or "/")
+        self.home = self.env.get("HOME") if self.account.uid == posix.getuid() else ""
+        self.home = normpath(self.home or self.account.home or "/")
         self.cwd = current_directory()
         self._mounts: bytes | None = None
 
@@ -173,19 +174,19 @@ class Host:
 
     def find(self, path: str) -> Found | None:
         """Say what is at a path, links followed; None where there is nothing to be seen."""
-        fact, found = look(os.stat, path)
+        fact, found = look(posix.stat, path)
         self._note("s", path, fact)
         return found
 
     def find_link(self, path: str) -> Found | None:
         """Say what is at a path, the last link not followed."""
-        fact, found = look(os.lstat, path)
+        fact, found = look(posix.lstat, path)
         self._note("l", path, fact)
         return found
 
     def find_state(self, path: str) -> Found | None:
         """Say what is at a path as `find_link` does; that it has been changed will count."""
-        fact, found = look(os.lstat, path, whole=True)
+        fact, found = look(posix.lstat, path, whole=True)
         self._note("i", path, fact)
         return found
 
@@ -193,7 +194,7 @@ class Host:
         """Give the path without symbolic links; what does not exist stays as it is."""
         found = self.real_paths.get(path)
         if found is None:
-            found = path if lib.jai_is_real(os.fsencode(path)) else os.path.realpath(path)
+            found = path if lib.jai_is_real(fsencode(path)) else _real(path)
             self.real_paths[path] = found
         return found
 
@@ -201,9 +202,9 @@ class Host:
         """Give the content of a regular file, None if it can not be read."""
         found = self.find(path)
         self._reads(path)
-        if found is None or found.type != "file" or not os.access(path, os.R_OK):
+        if found is None or found.type != "file" or not posix.access(path, posix.R_OK):
             return None
-        return os.fsdecode(read_bytes(path))
+        return fsdecode(read_bytes(path))
 
     def start_of(self, path: str) -> str:
         """Give the first 64 KiB of a regular file that a jail may have made, "" if it can not be read."""
@@ -212,34 +213,34 @@ class Host:
         if found is None or found.type != "file":
             return ""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
         except OSError:
             return ""
         try:
-            return os.fsdecode(os.read(fd, 1 << 16)).partition("\0")[0]
+            return fsdecode(posix.read(fd, 1 << 16)).partition("\0")[0]
         except OSError:
             return ""
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def names(self, path: str) -> tuple[str, ...]:
         """List what is in a directory, nothing if it can not be listed."""
         self._reads(path)
         try:
-            return tuple(sorted(os.listdir(path)))
+            return tuple(sorted(posix.listdir(path)))
         except OSError:
             return ()
 
     def readonly(self, path: str) -> bool:
         """Say whether the mount that holds the path is read-only."""
-        return bool(self._mount_flags(path) & os.ST_RDONLY)
+        return bool(self._mount_flags(path) & posix.ST_RDONLY)
 
     def noexec(self, path: str) -> bool:
         """Say whether nothing may be executed on the mount that holds the path."""
-        return bool(self._mount_flags(path) & os.ST_NOEXEC)
+        return bool(self._mount_flags(path) & posix.ST_NOEXEC)
 
     def _mount_flags(self, path: str) -> int:
-        flags = os.statvfs(path).f_flag & (os.ST_RDONLY | os.ST_NOEXEC)
+        flags = posix.statvfs(path).f_flag & (posix.ST_RDONLY | posix.ST_NOEXEC)
         self.facts["o" + path] = str(flags)
         return flags
 
@@ -250,10 +251,10 @@ class Host:
         at, parts = "/", path.split("/")
         while parts and len(found) < MOST_LINKS:
             part = parts.pop(0)
-            there = os.path.dirname(at) if part == ".." else os.path.join(at, part if part != "." else "")
+            there = dirname(at) if part == ".." else join(at, part if part != "." else "")
             there = there.rstrip("/") or "/"
             try:
-                target = os.readlink(there)
+                target = posix.readlink(there)
             except OSError:
                 at = there
                 continue
@@ -265,8 +266,8 @@ class Host:
     def unfit_for_upper(self, path: str) -> str:
         """Name the file system that holds path if no overlay can keep its changes there, else ""."""
         while self.find(path) is None and path != "/":
-            path = os.path.dirname(path)
-        kind = lib.jai_fstype(os.fsencode(path))
+            path = dirname(path)
+        kind = lib.jai_fstype(fsencode(path))
         self.facts["t" + path] = str(kind)
         return UNFIT_FOR_UPPER.get(kind, "")
 
@@ -328,7 +329,7 @@ class Host:
         """Give the path of the terminal on the standard descriptors, "" without one."""
         for fd in (0, 1, 2):
             try:
-                return os.ttyname(fd)
+                return posix.ttyname(fd)
             except OSError:
                 continue
         return ""
@@ -336,7 +337,7 @@ class Host:
     def controlled(self) -> bool:
         """Say whether the process has a controlling terminal."""
         try:
-            os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+            posix.close(posix.open("/dev/tty", posix.O_RDONLY | posix.O_NOCTTY))
         except OSError:
             return False
         return True
@@ -346,7 +347,7 @@ class Host:
         found = []
         for fd in (0, 1, 2):
             try:
-                if TYPES.get(os.fstat(fd).st_mode & FORMAT) == "directory":
+                if TYPES.get(posix.fstat(fd).st_mode & FORMAT) == "directory":
                     found.append(fd)
             except OSError:
                 continue
@@ -355,7 +356,7 @@ class Host:
     def is_open(self, fd: int) -> bool:
         """Say whether a descriptor is open."""
         try:
-            os.fstat(fd)
+            posix.fstat(fd)
         except OSError:
             return False
         return True
@@ -364,7 +365,7 @@ class Host:
         """Give the privileged helper: the installed one, for root else the package's own, "" without one."""
         if self.find(HELPER):
             return HELPER
-        own = f"{os.path.dirname(__file__)}/helper/jai-idmap"
+        own = f"{dirname(__file__)}/helper/jai-idmap"
         helps = lib.jai_may_help()
         self.facts["h"] = str(helps)
         return own if helps and self.find(own) else ""
@@ -376,7 +377,9 @@ class Host:
         return abi
 
 
-def look(ask: Callable[[str], os.stat_result], path: str, *, whole: bool = False) -> tuple[str, Found | None]:
+def look(
+    ask: Callable[[str], posix.stat_result], path: str, *, whole: bool = False
+) -> tuple[str, Found | None]:
     """Give what there is at a path as a fact and as a value, None where nothing can be seen."""
     try:
         stat = ask(path)
@@ -396,17 +399,17 @@ def look_at_file(path: str) -> tuple[str, int]:
     A device is not opened: that can do something.
     """
     try:
-        stat = os.stat(path)
+        stat = posix.stat(path)
         if TYPES.get(stat.st_mode & FORMAT) in {"file", "directory"}:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-            stat = os.fstat(fd)
-            os.close(fd)
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+            stat = posix.fstat(fd)
+            posix.close(fd)
     except OSError as error:
         return f"-{error.errno}", 0
     return _said(stat, whole=True), max(stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def _said(stat: os.stat_result, *, whole: bool) -> str:
+def _said(stat: posix.stat_result, *, whole: bool) -> str:
     text = f"{stat.st_dev} {stat.st_ino} {stat.st_mode:o} {stat.st_uid} {stat.st_gid}"
     if not whole:
         return text
@@ -418,18 +421,18 @@ def _said(stat: os.stat_result, *, whole: bool) -> str:
 def read_bytes(path: str) -> bytes:
     """Give the content of a small file, empty if it can not be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return b""
     try:
         parts = []
-        while part := os.read(fd, 1 << 16):
+        while part := posix.read(fd, 1 << 16):
             parts.append(part)
         return b"".join(parts)
     except OSError:
         return b""
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def find_account(env: Mapping[str, str]) -> Account:
@@ -437,7 +440,7 @@ def find_account(env: Mapping[str, str]) -> Account:
 
     Raises: HostError if root acts for somebody who does not exist.
     """
-    uid = os.getuid()
+    uid = posix.getuid()
     if uid == 0:
         for name in (env.get("SUDO_USER", ""), env.get("USER", "")):
             if name and name != "root":
@@ -452,7 +455,7 @@ def find_account(env: Mapping[str, str]) -> Account:
     except KeyError:
         name = env.get("USER", "") or f"user{uid}"
         home, shell = env.get("HOME", "/"), env.get("SHELL", "/bin/sh")
-        user = pwd.struct_passwd((name, "x", uid, os.getgid(), "", home, shell))
+        user = pwd.struct_passwd((name, "x", uid, posix.getgid(), "", home, shell))
     return _foreign(user)
 
 
@@ -480,7 +483,7 @@ def _account_named(name: str) -> Account:
 
 def _passwd_line(column: int, value: str) -> list[str]:
     """Find the fields of one line of /etc/passwd.  The file is read without NSS: it is faster."""
-    for line in os.fsdecode(read_bytes("/etc/passwd")).split("\n"):
+    for line in fsdecode(read_bytes("/etc/passwd")).split("\n"):
         fields = line.split(":")
         if len(fields) == 7 and fields[column] == value:  # noqa: PLR2004 - passwd(5)
             return fields
@@ -491,13 +494,19 @@ def _account(fields: list[str]) -> Account:
     return Account(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6] or "/bin/sh")
 
 
+def _real(path: str) -> str:
+    import os  # noqa: PLC0415 - only where there is a link on the way
+
+    return os.path.realpath(path)
+
+
 def current_directory() -> str:
     """Give the true current directory, without symbolic links.
 
     Raises: HostError if there is none.
     """
     try:
-        return os.getcwd()
+        return posix.getcwd()
     except OSError as error:
         message = "the current directory is gone"
         raise HostError(
@@ -515,7 +524,7 @@ def _joined(directory: bytes, rest: bytes) -> bytes:
 
 def _escaped(path: str) -> bytes:
     return (
-        os.fsencode(path)
+        fsencode(path)
         .replace(b"\\", b"\\134")
         .replace(b" ", b"\\040")
         .replace(b"\t", b"\\011")
@@ -530,4 +539,4 @@ def _unescaped(path: bytes) -> str:
         .replace(b"\\012", b"\n")
         .replace(b"\\134", b"\\")
     )
-    return os.fsdecode(plain)
+    return fsdecode(plain)

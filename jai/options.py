@@ -5,10 +5,9 @@ A new option is one row of `OPTIONS`; what it does is then one more reader of it
 
 from __future__ import annotations
 
-import os
-
 from jai.errors import ConfError, UsageError
 from jai.record import Record
+from jai.system import fsencode, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,12 +122,12 @@ def _check_jail(assignment: Assignment) -> None:
         raise complaint(assignment, "a jail's name has no / and does not start with a dot")
     if any(char < " " or "\x7f" <= char <= "\x9f" for char in name):
         raise complaint(assignment, "a jail's name has no control characters")
-    if len(os.fsencode(name)) > NAME_LIMIT:
+    if len(fsencode(name)) > NAME_LIMIT:
         raise complaint(assignment, f"a jail's name has at most {NAME_LIMIT} bytes")
 
 
 def _check_protected(assignment: Assignment) -> None:
-    path = os.path.normpath(assignment.value)
+    path = normpath(assignment.value)
     if path == "." or path.split("/")[0] == "..":
         raise complaint(assignment, "does not name something in a granted directory", "for example .envrc")
 

@@ -5,8 +5,6 @@ Every refusal lives here, and every path that leaves here is absolute and free o
 
 from __future__ import annotations
 
-import os
-
 from jai.errors import EXIT_NOT_FOUND, HostError, JaiError, RefusedError, UsageError
 from jai.grants import DEV, PROC, SYS, Granted, find_grants, is_below, refuse_own_inside, said
 from jai.host import HELPER
@@ -14,6 +12,7 @@ from jai.protect import Protected, can_be_written, find_protected
 from jai.record import Record
 from jai.settings import apply_environment
 from jai.store import Layout, layout, local_state
+from jai.system import basename, dirname, fsencode, join, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ class View:
     def tree(self, path: str) -> str:
         """Say which tree a path belongs to: "grant", "overlay", "private" or "host"."""
         while path not in self._trees:
-            parent = os.path.dirname(path)
+            parent = dirname(path)
             if parent == path:
                 return "host"
             path = parent
@@ -291,7 +290,7 @@ def _refuse_impossible(settings: Settings, host: Host) -> None:
     if settings.command and not settings.command[0]:
         message = "the command is an empty word"
         raise JaiError(message, hint="jai CMD [ARG...]", status=EXIT_NOT_FOUND)
-    if max(map(len, (os.fsencode(host.cwd), os.fsencode(host.home)))) > PATH_LIMIT:
+    if max(map(len, (fsencode(host.cwd), fsencode(host.home)))) > PATH_LIMIT:
         message = "the path of the current directory is too long for the kernel's calls (4095 bytes)"
         raise RefusedError(message, hint="cd to a directory with a shorter path")
     for fd in host.open_directories():
@@ -406,7 +405,7 @@ def _mounts_below(settings: Settings, host: Host, home: str) -> tuple[str, ...]:
         message = f"something is mounted below the home: {names}"
         detail = "the kernel refuses an overlay over it to a user without privileges (EINVAL)"
         raise HostError(message, detail=detail, hint="once: sudo jai --setup; or unmount it, or use -m bare")
-    masked = [os.path.join(home, mask.path) for mask in settings.masks]
+    masked = [join(home, mask.path) for mask in settings.masks]
     shown = [path for path in below if not any(is_below(path, mask) for mask in masked)]
     return tuple(path for path in shown if not any(path != top and is_below(path, top) for top in shown))
 
@@ -433,7 +432,7 @@ def _pinned(grants: tuple[Granted, ...], inside: list[str]) -> tuple[str, ...]:
     found = set()
     for path in mounted:
         between: list[str] = []
-        while (path := os.path.dirname(path)) not in ("/", ""):
+        while (path := dirname(path)) not in ("/", ""):
             if path in tops:
                 found.update(between)
                 break
@@ -454,9 +453,7 @@ def _unseen(
     A mask holds for the real place of what it names too, and below a grant that is wider than it;
     a grant of the masked thing itself or of something in it is on purpose.
     """
-    wanted = (
-        [] if settings.mode != "casual" else [os.path.join(view.home, mask.path) for mask in settings.masks]
-    )
+    wanted = [] if settings.mode != "casual" else [join(view.home, mask.path) for mask in settings.masks]
     masks: dict[str, None] = {}
     hidden: dict[str, Hidden] = {}
     others = host.other_views(view.home)
@@ -468,8 +465,8 @@ def _unseen(
         for place in _places(host, path, view.home, others):
             tree = view.tree(place)
             if tree == "overlay" and is_below(place, view.home):
-                masks[place[len(view.home) :].lstrip("/")] = None
-            elif tree in ("host", "grant") and (ours or view.tree(os.path.dirname(place)) == tree):
+                masks[_below(place, view.home)] = None
+            elif tree in ("host", "grant") and (ours or view.tree(dirname(place)) == tree):
                 found = host.find_link(place)
                 if found is None and ours:  # made before the command starts
                     hidden[place] = Hidden(place, directory=True)
@@ -486,13 +483,12 @@ def _held_links(settings: Settings, host: Host, view: View) -> tuple[tuple[str, 
     """
     found: dict[str, str] = {}
     for mask in settings.masks:
-        path = os.path.dirname(os.path.join(view.home, mask.path))
+        path = dirname(join(view.home, mask.path))
         while path != view.home and is_below(path, view.home):
-            parent, name = os.path.split(path)
-            place, real = os.path.join(host.real(parent), name), host.real(path)
+            place, real = join(host.real(dirname(path)), basename(path)), host.real(path)
             if place != real and is_below(place, view.home) and view.tree(place) == "overlay":
-                found[os.path.relpath(place, view.home)] = real
-            path = parent
+                found[_below(place, view.home)] = real
+            path = dirname(path)
     return tuple(sorted(found.items()))
 
 
@@ -505,9 +501,13 @@ def _places(host: Host, path: str, home: str, others: tuple[str, ...]) -> tuple[
     real = host.real(path)
     place = real
     if real != path:
-        place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
-    again = [os.path.join(other, os.path.relpath(real, home)) for other in others if is_below(real, home)]
+        place = join(host.real(dirname(path)), basename(path))
+    again = [join(other, _below(real, home)) for other in others if is_below(real, home)]
     return tuple(dict.fromkeys((place, real, *again)))
+
+
+def _below(path: str, directory: str) -> str:
+    return path[len(directory) :].lstrip("/")
 
 
 def _runtime_dir(host: Host, home: str) -> str:
@@ -515,7 +515,7 @@ def _runtime_dir(host: Host, home: str) -> str:
     path = host.env.get("XDG_RUNTIME_DIR", "")
     if not path.startswith("/"):
         return ""
-    path = host.real(os.path.normpath(path))
+    path = host.real(normpath(path))
     found = host.find(path)
     if found is None or found.type != "directory" or found.owner != host.account.uid:
         return ""
@@ -601,7 +601,7 @@ def _environment(
     inside = apply_environment(settings, outside)
     for name in PRIVATE_VARIABLES:
         inside.pop(name, None)
-    tmpdir = host.real(os.path.normpath(inside.get("TMPDIR", "") or "/"))
+    tmpdir = host.real(normpath(inside.get("TMPDIR", "") or "/"))
     if tmpdir not in view.tmp and view.tree(tmpdir) in ("host", "private"):
         inside.pop("TMPDIR", None)
     inside.pop("JAI_SCRIPT", None)

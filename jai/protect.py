@@ -6,12 +6,11 @@ can not be kept away without putting something in its place, so it is looked for
 
 from __future__ import annotations
 
-import os
-
 from jai.errors import RefusedError
 from jai.grants import is_below
 from jai.options import GIT
 from jai.record import Record
+from jai.system import basename, dirname, fsencode, join, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,12 +66,12 @@ def find_protected(settings: Settings, host: Host, grants: tuple[Granted, ...]) 
         if name == GIT:
             wanted.update(pair for folder in _folders(host, tops) for pair in _by_git(host, folder))
         else:
-            wanted.update((os.path.normpath(os.path.join(top, name)), False) for top in tops)
+            wanted.update((normpath(join(top, name)), False) for top in tops)
     found: dict[str, Protected] = {}
     for path, rewritten in wanted.items():
-        place = os.path.join(host.real(os.path.dirname(path)), os.path.basename(path))
+        place = join(host.real(dirname(path)), basename(path))
         for each in _protected(host, place, rewritten=rewritten):
-            if can_be_written(each.path, grants) and len(os.fsencode(each.path)) <= PATH_LIMIT:
+            if can_be_written(each.path, grants) and len(fsencode(each.path)) <= PATH_LIMIT:
                 found[each.path] = each
     if len(found) > MOST:
         message = (
@@ -109,7 +108,7 @@ def _folders(host: Host, tops: Iterable[str]) -> Iterator[str]:
         folder = host.cwd if is_below(host.cwd, top) else top
         while folder != top:
             yield folder
-            folder = os.path.dirname(folder)
+            folder = dirname(folder)
         yield top
 
 
@@ -138,12 +137,12 @@ def _repository_in(host: Host, folder: str) -> Repository | None:
     gitdir = host.real(git)
     text = host.start_of(git)
     if text.startswith(GITDIR):
-        gitdir = _lead(host, os.path.dirname(gitdir), text[len(GITDIR) :])
+        gitdir = _lead(host, dirname(gitdir), text[len(GITDIR) :])
     return _repository(host, gitdir, folder, (git,))
 
 
 def _lead(host: Host, base: str, line: str) -> str:
-    return host.real(os.path.normpath(os.path.join(base, line.rstrip("\n"))))
+    return host.real(normpath(join(base, line.rstrip("\n"))))
 
 
 def _repository(host: Host, gitdir: str, tree: str, leads: tuple[str, ...]) -> Repository:
@@ -191,7 +190,7 @@ def _named(host: Host, config: str, directory: str, tree: str) -> Iterator[str]:
         value = value.strip().strip('"')
         if base and value:
             value = host.home + value[1:] if value.startswith("~/") else value
-            yield os.path.normpath(os.path.join(base, value))
+            yield normpath(join(base, value))
 
 
 def _includes(key: str) -> bool:

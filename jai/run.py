@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 import sys
 
 from jai._core import ffi, lib
@@ -14,6 +14,7 @@ from jai.record import Record
 from jai.sealed import launcher, seal
 from jai.steps import encode
 from jai.store import prepare
+from jai.system import exists, fsdecode, set_variable, take_variable, variable
 
 # (step, errno) of what is over when it is tried again.
 MOST_ATTEMPTS = 10
@@ -32,10 +33,10 @@ def steps_of(policy: Policy) -> list[Step]:
     account, strict = policy.account, policy.strict
     if not account.entry and not strict:
         return plan(policy)
-    passwd = os.fsdecode(read_bytes("/etc/passwd")) + account.entry
+    passwd = fsdecode(read_bytes("/etc/passwd")) + account.entry
     if not strict:
         return plan(policy, passwd)
-    group = os.fsdecode(read_bytes("/etc/group"))
+    group = fsdecode(read_bytes("/etc/group"))
     user = f"jai:x:{strict.uid}:{strict.gid}:jailed:{policy.home}:{account.shell}\n"
     return plan(policy, _replaced(passwd, user), _replaced(group, f"jai:x:{strict.gid}:\n"))
 
@@ -67,13 +68,13 @@ def run(settings: Settings, policy: Policy, host: Host) -> int:
     Raises: JaiError where a step failed.
     """
     steps = steps_of(policy)
-    failed = os.environ.pop("JAI_FAILED", "")
+    failed = take_variable("JAI_FAILED")
     if failed:
         ending = Ending(*map(int, failed.split()))
-        attempts = int(os.environ.get("JAI_ATTEMPTS", "0"))
+        attempts = int(variable("JAI_ATTEMPTS") or 0)
         if not _is_passing(ending, steps) or attempts == MOST_ATTEMPTS:
             raise _complaint(ending, steps, policy, host)
-        os.environ["JAI_ATTEMPTS"] = str(attempts + 1)
+        set_variable("JAI_ATTEMPTS", str(attempts + 1))
     prepare(policy)
     image = encode(steps)
     if not failed:
@@ -85,10 +86,11 @@ def run(settings: Settings, policy: Policy, host: Host) -> int:
     ending = Ending(result.outcome, result.step, result.value)
     if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED):
         _tell_changes(image, steps)
-        if "JAI_AFTER" in os.environ:
+        after = variable("JAI_AFTER")
+        if after:
             from jai.verbs.aftermath import tell_aftermath  # noqa: PLC0415 - only when asked
 
-            tell_aftermath(policy, int(os.environ["JAI_AFTER"]))
+            tell_aftermath(policy, int(after))
         return end_as(ending.outcome, ending.value)
     raise _complaint(ending, steps, policy, host)
 
@@ -108,7 +110,9 @@ def _tell_changes(image: bytes, steps: list[Step]) -> None:
     if count:
         from jai.explain import changes  # noqa: PLC0415 - only when something was changed
 
-        os.write(2, changes([steps[changed[at]] for at in range(count)]).encode("utf-8", "backslashreplace"))
+        posix.write(
+            2, changes([steps[changed[at]] for at in range(count)]).encode("utf-8", "backslashreplace")
+        )
 
 
 def _hand_over(image: bytes) -> None:
@@ -117,12 +121,12 @@ def _hand_over(image: bytes) -> None:
     Comes back only where there is no launcher.
     """
     path = launcher()
-    if not os.path.exists(f"{path}-python"):
+    if not exists(f"{path}-python"):
         return
-    fd = os.memfd_create("jai", 0)
-    os.write(fd, image)
-    os.environ["JAI_IMAGE"] = f"{fd} {os.getpid()}"
-    os.execv(path, ["jai", *sys.argv[1:]])  # noqa: S606 - no shell is wanted
+    fd = posix.memfd_create("jai", 0)
+    posix.write(fd, image)
+    set_variable("JAI_IMAGE", f"{fd} {posix.getpid()}")
+    posix.execve(path, ["jai", *sys.argv[1:]], posix.environ)
 
 
 def _restore_signals() -> None:

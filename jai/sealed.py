@@ -13,13 +13,14 @@ a     Landlock's ABI                                    h  whether we may lend p
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 import time
 
 from jai._core import lib
 from jai.host import look, look_at_file, read_bytes
 from jai.store import BOOT_ID
+from jai.system import dirname, exists, fsencode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ SETTLED = 3 * 10**9  # nanoseconds
 
 def launcher() -> str:
     """Give the path of the command beside the script that is running."""
-    return f"{os.path.dirname(sys.argv[0])}/jai"
+    return f"{dirname(sys.argv[0])}/jai"
 
 
 def why_not(settings: Settings, host: Host, policy: Policy) -> str:
     """Say why a plan can not be sealed, "" if it can."""
     reasons = {
-        "root acts for a user": os.geteuid() != os.getuid() or host.account.uid != os.getuid(),
-        "it was not started by the launcher": not os.path.exists(f"{launcher()}-python"),
+        "root acts for a user": posix.geteuid() != posix.getuid() or host.account.uid != posix.getuid(),
+        "it was not started by the launcher": not exists(f"{launcher()}-python"),
         "it says something at each start": bool(policy.notes or settings.verbose),
         "it makes directories": bool(policy.create),
         "descriptors are passed on": bool(policy.keep_fds),
@@ -111,8 +112,8 @@ def report(settings: Settings, host: Host, policy: Policy) -> str:
     except OSError:
         return "no plan is kept for this: the next start decides"
     for name, value in find_facts(settings, host, policy)[0].items():
-        at = strings.index(os.fsencode(name)) + 1 if os.fsencode(name) in strings else 0
-        if strings[at] != os.fsencode(value):
+        at = strings.index(fsencode(name)) + 1 if fsencode(name) in strings else 0
+        if strings[at] != fsencode(value):
             return f"the plan that is kept rests on something that has changed: {name[1:]}"
     return "this plan is kept: the next start runs it at once"
 
@@ -124,15 +125,15 @@ def _fixed_names(settings: Settings) -> set[str]:
 
 def key_of(settings: Settings, host: Host, policy: Policy, typed: list[str]) -> bytes:
     """Say what was typed, where, and by whom."""
-    kernel = os.uname()
+    kernel = posix.uname()
     words = typed[: len(typed) - len(settings.command)]
-    names = sorted(os.fsencode(name) for name in host.env if name not in PRIVATE)
+    names = sorted(fsencode(name) for name in host.env if name not in PRIVATE)
     return b"".join(
         (
-            _joined((str(lib.JAI_VERSION), os.path.dirname(sys.argv[0]))),
+            _joined((str(lib.JAI_VERSION), dirname(sys.argv[0]))),
             _joined((kernel.release, kernel.version, host.cwd)),
-            _joined((str(os.getuid()), str(os.getgid()))),
-            _joined(map(str, os.getgroups())) + b"\0",
+            _joined((str(posix.getuid()), str(posix.getgid()))),
+            _joined(map(str, posix.getgroups())) + b"\0",
             _joined((policy.terminal, str(int(not policy.session)))),
             b"".join(name + b"\0" for name in names) + b"\0",
             _joined((str(len(words)), *words, *settings.command[:1])),
@@ -149,7 +150,7 @@ def find_facts(settings: Settings, host: Host, policy: Policy) -> tuple[dict[str
     layout = policy.layout
     private = (layout.changes, layout.overlay_work) if policy.mode == "casual" else (layout.home,)
     for path in (layout.state, layout.lock, layout.tmp, *private):
-        facts["l" + path] = look(os.lstat, path)[0]
+        facts["l" + path] = look(posix.lstat, path)[0]
     # Python empties the private /tmp on the first start after a boot.
     boot = read_bytes(BOOT_ID)
     facts["c" + BOOT_ID] = f"{lib.jai_hash(boot, len(boot)):016x}"
@@ -167,27 +168,29 @@ def _variable(host: Host, name: str) -> str:
 
 
 def _joined(strings: Iterable[str]) -> bytes:
-    return b"".join(os.fsencode(each) + b"\0" for each in strings)
+    return b"".join(fsencode(each) + b"\0" for each in strings)
 
 
 def _write(directory: str, name: str, data: bytes) -> None:
     try:
-        os.mkdir(directory, 0o700)
+        posix.mkdir(directory, 0o700)
     except FileExistsError:
         _make_room(directory)
-    part = f"{directory}/{name}.{os.getpid()}"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    part = f"{directory}/{name}.{posix.getpid()}"
+    fd = posix.open(
+        part, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o600
+    )
     try:
-        os.write(fd, data)
+        posix.write(fd, data)
     finally:
-        os.close(fd)
-    os.rename(part, f"{directory}/{name}")
+        posix.close(fd)
+    posix.rename(part, f"{directory}/{name}")
 
 
 def _make_room(directory: str) -> None:
     """Keep the number of entries bounded: the oldest go."""
-    names = os.listdir(directory)
+    names = posix.listdir(directory)
     if len(names) >= MOST:
-        names.sort(key=lambda name: os.lstat(f"{directory}/{name}").st_mtime_ns)
+        names.sort(key=lambda name: posix.lstat(f"{directory}/{name}").st_mtime_ns)
         for name in names[: len(names) - MOST // 2]:
-            os.unlink(f"{directory}/{name}")
+            posix.unlink(f"{directory}/{name}")

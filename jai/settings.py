@@ -5,8 +5,6 @@ Later layers win.  Nothing here looks at the machine: all files come through the
 
 from __future__ import annotations
 
-import os
-
 from jai.conf import BUILT_IN, Source, absolute, find_conf, open_file, read_assignments
 from jai.errors import UsageError
 from jai.options import (
@@ -21,6 +19,7 @@ from jai.options import (
     complaint,
 )
 from jai.record import Record
+from jai.system import join, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def read_settings(
     jail = _last(asked, "jail")
     name = jail.value if jail else DEFAULT_JAIL
     source = source.replace(where=JAIL_FILE)
-    jail_file = open_file(os.path.join(directory, name + ".jail"), source, stand_in=name + ".jail")
+    jail_file = open_file(join(directory, name + ".jail"), source, stand_in=name + ".jail")
     jailed = read_assignments(jail_file, source) if jail_file else []
     _check(jailed)
     merged = (*conf, *jailed, *invocation.assignments)
@@ -242,9 +241,9 @@ def _conf_layer(invocation: Invocation, cwd: str, source: Source) -> list[Assign
     file = find_conf(chosen, cwd, source) if chosen else None
     name = invocation.command[0] if invocation.command else ""
     if file is None and name and not name.startswith(".") and "/" not in name:
-        file = open_file(os.path.join(source.config_dir, name + ".conf"), source)
+        file = open_file(join(source.config_dir, name + ".conf"), source)
     if file is None:
-        file = open_file(os.path.join(source.config_dir, "default.conf"), source, stand_in="default.conf")
+        file = open_file(join(source.config_dir, "default.conf"), source, stand_in="default.conf")
     return read_assignments(file, source) if file else []
 
 
@@ -298,7 +297,7 @@ def _protected(assignments: Iterable[Assignment], home: str) -> tuple[str, ...]:
         if each.option == "protect" and each.value == NONE:
             found.clear()
         elif each.option in ("protect", "unprotect"):
-            name = os.path.normpath(each.value)
+            name = normpath(each.value)
             if name.startswith(("/", "~")):
                 name = absolute(each.value, home, home)
             elif name == GIT != each.value:

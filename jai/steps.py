@@ -5,9 +5,8 @@ Source of the fields: core/jai.h.  `describe.py` prints steps, `encode` makes th
 
 from __future__ import annotations
 
-import os
-
 from jai._core import ffi, lib
+from jai.system import fsencode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -292,7 +291,7 @@ class _Strings:
     def offset(self, string: str) -> int:
         at = self._known.get(string)
         if at is None:
-            data = os.fsencode(string) + b"\0"
+            data = fsencode(string) + b"\0"
             at = self._known[string] = self._size
             self.parts.append(data)
             self._size += len(data)

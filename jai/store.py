@@ -7,11 +7,12 @@ directory, the lock file and the boot that NAME.tmp belongs to.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from jai.errors import HostError, RefusedError
 from jai.host import read_bytes
 from jai.record import Record
+from jai.system import basename, exists, fsdecode, is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def prepare(policy: Policy) -> None:
             # A `jai -u` takes away what we have just made.
             if isinstance(error, FileNotFoundError) and attempt + 1 < ATTEMPTS:
                 continue
-            where = os.fsdecode(error.filename or policy.layout.state)
+            where = fsdecode(error.filename or policy.layout.state)
             message = f"the jail {policy.jail!r} can not be kept in {policy.layout.state}"
             hint = "choose a directory that can be written with --storage DIR"
             raise HostError(message, detail=f"{where}: {error.strerror}", hint=hint) from None
@@ -83,14 +84,14 @@ def _make(policy: Policy) -> None:
     paths = policy.layout
     if paths.state != paths.storage:
         private_directory(paths.state, policy.account.uid)
-    fresh = not os.path.exists(paths.lock)
-    if fresh or not os.path.isdir(paths.overlay_work):
+    fresh = not exists(paths.lock)
+    if fresh or not is_directory(paths.overlay_work):
         _make_work(paths)
     _directory(paths.tmp, 0o1777)
     if policy.mode == "casual":
         new = _directory(paths.changes, policy.home_mode)
     else:
-        os.makedirs(paths.storage, 0o700, exist_ok=True)
+        _directories(paths.storage)
         new = _directory(paths.home, 0o700)
     if fresh:
         _make_lock(paths)
@@ -103,48 +104,58 @@ def _make(policy: Policy) -> None:
 
 def open_directory(path: str) -> int:
     """Open a directory of a jail's storage, where it can not be a link to somewhere else."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
 
 
 def _make_work(paths: Layout) -> None:
-    os.makedirs(paths.state, 0o700, exist_ok=True)
+    _directories(paths.state)
     _directory(paths.work, 0o700)
     work = open_directory(paths.work)
     try:
-        os.mkdir(os.path.basename(paths.overlay_work), 0o700, dir_fd=work)
+        posix.mkdir(basename(paths.overlay_work), 0o700, dir_fd=work)
     except FileExistsError:
         return
     finally:
-        os.close(work)
+        posix.close(work)
 
 
 def _make_lock(paths: Layout) -> None:
     """Make the lock file last: whoever finds it relies on all the rest being there."""
     work = open_directory(paths.work)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        os.close(os.open(os.path.basename(paths.lock), flags, 0o600, dir_fd=work))
+        flags = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        posix.close(posix.open(basename(paths.lock), flags, 0o600, dir_fd=work))
     finally:
-        os.close(work)
+        posix.close(work)
 
 
 def _directory(path: str, mode: int) -> bool:
     """Make one directory with exactly this mode, whatever the umask; say if it was missing."""
     try:
-        os.mkdir(path, 0o700)
+        posix.mkdir(path, 0o700)
     except FileExistsError:
         return False
     made = open_directory(path)
-    os.fchmod(made, mode)
-    os.close(made)
+    posix.fchmod(made, mode)
+    posix.close(made)
     return True
+
+
+def _directories(path: str) -> None:
+    """Make a directory and those above it, where there are none."""
+    if not is_directory(path):
+        import os  # noqa: PLC0415 - once per jail
+
+        os.makedirs(path, 0o700, exist_ok=True)
 
 
 def private_directory(path: str, uid: int) -> None:
     """Make or verify a directory in a place that others can write to."""
-    if not os.path.lexists(path):
-        os.makedirs(path, 0o700, exist_ok=True)
-    stat = os.lstat(path)
+    try:
+        stat = posix.lstat(path)
+    except FileNotFoundError:
+        _directories(path)
+        stat = posix.lstat(path)
     if stat.st_mode != PRIVATE_MODE or stat.st_uid != uid:
         message = f"{path} is not a private directory of yours"
         detail = (

@@ -17,20 +17,7 @@ if TYPE_CHECKING:
     from conformance.homes import Home
 
 # Beyond what the bare interpreter loads by itself.
-STANDARD = {
-    "os",
-    "sys",
-    "errno",
-    "time",
-    "fcntl",
-    "_signal",
-    "gc",
-    "_stat",
-    "stat",
-    "genericpath",
-    "posixpath",
-    "_collections_abc",
-}
+STANDARD = {"_signal", "errno", "fcntl", "gc", "posix", "sys", "time"}
 OWN = {
     *(
         "jai",
@@ -52,6 +39,7 @@ OWN = {
         "jai.settings",
         "jai.steps",
         "jai.store",
+        "jai.system",
         "jai._core",
         "_cffi_backend",
         "__future__",

@@ -200,6 +200,11 @@ def _lock(_step: Step, number: int, policy: Policy, _host: Host) -> tuple[str, s
         )
     if number == errno.EXDEV:
         return (f"the jail {policy.jail!r} is running in another container", "use another jail: -j NAME")
+    if number == errno.EPERM:
+        return (
+            f"the jail {policy.jail!r} is running, and from this user namespace it can not be joined",
+            "wait until it has ended, or use another jail: -j NAME",
+        )
     return None
 
 

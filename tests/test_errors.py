@@ -49,6 +49,11 @@ def nothing_changes(user: User) -> Iterator[None]:
     before = originals(user), tree(user.project), tree(user.storage)
     yield
     assert (originals(user), tree(user.project), tree(user.storage)) == before
+    no_jail_is_left(user)
+
+
+def no_jail_is_left(user: User) -> None:
+    """Wait until the last keeper has unmounted what it had, and gone."""
     wait_until(lambda: not any(vars(traces(user)).values()), f"nothing of a jail is left: {traces(user)}")
 
 
@@ -111,6 +116,7 @@ def test_user_namespaces_switched_off(user: User, mode: str) -> None:
     words = f'"$0" -m {mode} -j {mode} true'
     script = f"echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --ambient-caps=-all {words}"
     user.run([user.jai, "-m", mode, "-j", mode, "true"])
+    no_jail_is_left(user)  # from that namespace it could not be joined
 
     with nothing_changes(user):
         done = user.run(
@@ -120,9 +126,14 @@ def test_user_namespaces_switched_off(user: User, mode: str) -> None:
     explained(done, "user.max_user_namespaces", "sysctl")
 
 
+def in_a_namespace(user: User, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run jai in a user namespace of our own."""
+    return user.run(["unshare", "--user", "--map-current-user", user.jai, *words])
+
+
 def test_a_jail_in_a_user_namespace_of_our_own(user: User) -> None:
     """The control: it is not the nesting that is refused."""
-    done = user.run(["unshare", "--user", "--map-current-user", user.jai, "echo", "fine"])
+    done = in_a_namespace(user, "-m", "casual", "-j", "nested", "echo", "fine")
 
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
@@ -130,14 +141,28 @@ def test_a_jail_in_a_user_namespace_of_our_own(user: User) -> None:
 @pytest.mark.parametrize("covered", [True, False], ids=["covered", "in sight"])
 def test_the_home_mounted_a_second_time(user: User, *, covered: bool) -> None:
     """Its storage is hidden at the other place, unless something else is mounted upon that."""
-    there = f"/srv{user.home.removeprefix('/home')}/.jai"
+    there, jail = f"/srv{user.home.removeprefix('/home')}/.jai", f"second-{covered}"
     script = "mount --rbind /home /srv" + (" && mount -t tmpfs none /srv" if covered else "")
-    script += f' && exec setpriv --ambient-caps=-all "$0" -m casual sh -c "test ! -e {there}/default.changes"'
+    words = f'"$0" -m casual -j {jail} sh -c "test ! -e {there}/{jail}.changes"'
+    script += f" && exec setpriv --ambient-caps=-all {words}"
     unshare = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
 
     done = user.run([*unshare, "sh", "-c", script, user.jai])
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_jail_that_runs_outside_of_our_user_namespace(user: User) -> None:
+    """Its overlay can not be taken from there."""
+    command = "echo ready; exec sleep 60 >/dev/null"
+    with user.start([user.jai, "-m", "casual", "-j", "outer", "sh", "-c", command]) as outer:
+        assert outer.stdout is not None
+        outer.stdout.readline()
+
+        done = in_a_namespace(user, "-m", "casual", "-j", "outer", "true")
+
+        outer.terminate()
+    explained(done, "'outer' is running", "-j NAME")
 
 
 def test_root_of_a_user_namespace_for_a_user_that_is_not_mapped(user: User) -> None:

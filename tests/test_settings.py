@@ -418,5 +418,5 @@ def test_reading_settings_imports_next_to_nothing() -> None:
 
     assert set(done.stdout.split()) - {"__future__"} == {
         "jai", "jai.argv", "jai.conf", "jai.defaults", "jai.errors", "jai.options", "jai.record",
-        "jai.settings",
+        "jai.settings", "jai.system",
     }  # fmt: skip

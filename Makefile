@@ -28,6 +28,8 @@ help:
 	@echo "                       on a machine of yours that may be wrecked; CONTRIBUTING.md has more places"
 	@echo "make conformance INIT=systemd"
 	@echo "                       what can only be seen with systemd, in a guest that has it"
+	@echo "make conformance KERNEL=all HOME_FS=all"
+	@echo "                       the whole matrix, shared among the guests; KERNEL=slice a part of it"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"

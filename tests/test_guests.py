@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.guests import cache, machine
+from conformance.guests import cache, machine, table
 from conformance.guests.run import Round
 
 if TYPE_CHECKING:
@@ -97,3 +98,44 @@ def test_a_guest_is_judged_by_what_it_tells_and_by_its_console(
     its.close(console)
 
     assert (its.failed, bool(its.broken)) == (failed, broken)
+
+
+def selected(root: Path, expression: str) -> set[str]:
+    """The scenarios that pytest selects, without their parameters."""
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        expression,
+    ]
+    done = subprocess.run([*words, "conformance"], cwd=root, capture_output=True, text=True, check=False)
+    return {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
+
+
+def test_the_slice_touches_every_kernel_and_every_home_and_all_of_destruction(root: Path) -> None:
+    """It is what the build server runs of the matrix."""
+    assert {kernel for kernel, _ in table.SLICE} == set(table.KERNELS)
+    assert {home for _, home in table.SLICE} == set(table.HOMES)
+    assert selected(root, table.SLICE[table.WHOLE]) == selected(root, table.DESTRUCTION)
+    assert all(selected(root, expression) for expression in set(table.SLICE.values()) - {table.EVERYTHING})
+
+
+def test_the_matrix_has_every_cell_and_one_that_is_whole() -> None:
+    """What is asked for by name runs whole; a kernel that is too old needs no second home."""
+    cells = table.cells("all", "all")
+
+    old = [name for name, kernel in table.KERNELS.items() if kernel.too_old]
+    assert cells[table.WHOLE] == table.EVERYTHING
+    assert set(cells) == {
+        (kernel, home)
+        for kernel in table.KERNELS
+        for home in table.HOMES
+        if kernel not in old or home == "ext4"
+    }
+    assert table.cells("6.1", "btrfs") == {("6.1", "btrfs"): table.EVERYTHING}
+    assert set(table.cells("6.1", "all")) == {("6.1", home) for home in table.HOMES}

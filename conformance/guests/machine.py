@@ -140,7 +140,7 @@ async def _accelerator(boot: kernels.Boot, userland: Path) -> str:
     """KVM if a guest has really started with it; a /dev/kvm that opens proves nothing."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    known = cache.place() / f"kvm-{os.uname().release}-{boot.version}"
+    known = cache.place() / f"kvm-{os.uname().release}"  # a probe that fails takes long
     if not known.exists():
         answer = "kvm"
         try:

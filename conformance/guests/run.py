@@ -1,7 +1,7 @@
 """`make conformance`: sends the scenarios to guests, and judges what comes back.
 
-`python -m conformance.guests.run scenarios [--kernel NAME] [--home-fs NAME] [--mode MODE] [-k EXPRESSION]`
-runs some of them, also with `--guest` on machines that are there already;
+`python -m conformance.guests.run scenarios [--kernel NAME] [--home-fs NAME] [--mode MODE] [-k EXPRESSION]
+[-- OPTION…]` runs some of them, also with `--guest` on machines that are there already;
 `python -m conformance.guests.run shell` opens a shell in a guest.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from conformance.guests import cache, image, kernels, machine, payload, reach, report, where
-from conformance.guests.table import HOMES, INITS, KERNELS, TOLD, kinds
+from conformance.guests.table import HOMES, INITS, KERNELS, TOLD, cells, kinds
 from conformance.jails import MODES
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Round:
 
     kernel: str
     home_fs: str
+    only: str = ""  # an expression for -k
     place: where.Ssh | where.Vagrant | None = None  # a machine that is not ours to start
     init: str = "busybox"
     version: str = ""
@@ -74,6 +75,11 @@ class Round:
         if self.place:
             return self.place.name + ("" if self.home_fs == HERE else f" {self.home_fs}")
         return f"{self.kernel}/{self.home_fs}" + ("" if self.init == "busybox" else f"/{self.init}")
+
+    @property
+    def selection(self) -> list[str]:
+        """Words for pytest."""
+        return ["-k", self.only] if self.only else []
 
     @property
     def failed(self) -> list[str]:
@@ -199,7 +205,7 @@ async def _try(
 ) -> None:
     words = ["env", *(f"{name}={value}" for name, value in (env or {}).items())]
     words += ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
-    words += [" ".join(kinds(its.kernel, its.home_fs, its.init)), *options]
+    words += [" ".join(kinds(its.kernel, its.home_fs, its.init)), *its.selection, *options]
     async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
         assert process.stdin is not None
         process.stdin.write(payload.pack({jai: jai.name}))
@@ -217,7 +223,7 @@ async def _visit(its: Round, place: where.Ssh | where.Vagrant, options: Sequence
             more = facts.install(facts.lacks)
             hint = f"; there: {more}" if more else ""
             say(f"[{its.name}] skips what needs {', '.join(facts.lacks)}{hint}")
-        words = [*options, *what(too_old=facts.older_than(reach.TOO_OLD))]
+        words = [*its.selection, *options, *what(too_old=facts.older_than(reach.TOO_OLD))]
         async with reach.scenarios(there, facts, its.home_fs, words) as process:
             await _listen(its, process)
         its.close(its.log)
@@ -316,15 +322,18 @@ async def shell(its: Round, parts: Parts) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make conformance", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("scenarios", "shell"))
-    parser.add_argument("pytest", nargs="*", metavar="OPTION", help="more options for pytest, after --")
     parser.add_argument("--guest", type=_places, default=[], metavar="WORDS", help=where.WORDS)
-    parser.add_argument("--kernel", choices=[*KERNELS, "all"], help="which kernel; 6.12")
+    parser.add_argument("--kernel", choices=[*KERNELS, "all", "slice"], help="which kernel; 6.12")
     parser.add_argument("--home-fs", choices=[*HOMES, "all"], help="what homes are on; ext4")
     parser.add_argument("--init", choices=INITS, default="busybox", help="what is PID 1; busybox")
     parser.add_argument("--mode", choices=MODES, help="only the scenarios of this mode")
-    parser.add_argument("-k", metavar="EXPRESSION", help="only these scenarios, as with pytest -k")
+    parser.add_argument(
+        "-k", default="", metavar="EXPRESSION", help="only these scenarios, as with pytest -k"
+    )
     parser.add_argument("--report", type=Path, default=report.FOLDER, help="the folder of the report")
-    asked = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--") if "--" in words else len(words)
+    asked = parser.parse_args(words[:end], argparse.Namespace(pytest=words[end + 1 :]))
     if asked.guest and (asked.kernel or asked.what == "shell"):
         parser.error("a machine that is there already has its own kernel, and its own ssh")
     if asked.guest and asked.home_fs not in (None, *reach.HOMES):
@@ -342,10 +351,11 @@ def _places(text: str) -> list[where.Ssh | where.Vagrant]:
 def _rounds(asked: argparse.Namespace) -> list[Round]:
     """A guest for each kernel and each file system, or a round on each machine that was named."""
     if asked.guest:
-        return [Round("", asked.home_fs or HERE, place) for place in asked.guest]
-    names = list(KERNELS) if asked.kernel == "all" else [asked.kernel or "6.12"]
-    homes = list(HOMES) if asked.home_fs == "all" else [asked.home_fs or "ext4"]
-    return [Round(kernel, home_fs, init=asked.init) for kernel in names for home_fs in homes]
+        return [Round("", asked.home_fs or HERE, asked.k, place) for place in asked.guest]
+    wanted = cells(asked.kernel or "6.12", asked.home_fs or "ext4")
+    return [
+        Round(kernel, home_fs, asked.k or only, init=asked.init) for (kernel, home_fs), only in wanted.items()
+    ]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -357,8 +367,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked for: 0 if all is well."""
     asked = _parse(arguments)
     rounds = _rounds(asked)
-    options = [f"--mode={asked.mode}"] if asked.mode else []
-    options += [*(["-k", asked.k] if asked.k else []), *asked.pytest]
+    if not rounds:
+        say(f"nothing runs with the kernel {asked.kernel} and homes on {asked.home_fs}")
+        return NOTHING_SELECTED
+    options = [*([f"--mode={asked.mode}"] if asked.mode else []), *asked.pytest]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:

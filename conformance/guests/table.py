@@ -65,6 +65,54 @@ def kinds(kernel: str, home_fs: str, init: str) -> list[str]:
     return words
 
 
+# --- which scenarios run where: expressions for pytest's -k, which knows names, files and clauses ---
+PLAIN = "not -bare and not root-local and not local-root"  # casual and strict mode, for an ordinary user
+DESTRUCTION = " or ".join(f"D{number:02}" for number in range(1, 16))
+ON_EACH_HOME = (
+    "(stays_removed or D05 or D06 or D07 or D08 or D12 or many_jails or D14 or D15 or K02 or test_startup)"
+    f" and {PLAIN}"
+)
+ON_EACH_KERNEL = "(test_escape or test_strict or test_the_helper or test_startup) and not racing"
+A_FEW = f"(stays_removed or moving_over_files or hard_links or K02) and {PLAIN}"
+EVERYTHING = ""
+WHOLE = ("6.12", "ext4")  # the cell that runs everything when all cells are asked for
+
+
+def matrix() -> dict[tuple[str, str], str]:
+    """KERNEL=all HOME_FS=all, the longest first: what runs in each cell of kernel and home."""
+    cells = {WHOLE: EVERYTHING}
+    for kernel, its in KERNELS.items():
+        cells.setdefault(
+            (kernel, "ext4"), EVERYTHING if its.too_old else f"({ON_EACH_HOME}) or ({ON_EACH_KERNEL})"
+        )
+    for kernel, its in KERNELS.items():
+        for home in HOMES:
+            if not its.too_old:  # it refuses before it looks at the home
+                cells.setdefault((kernel, home), ON_EACH_HOME)
+    return cells
+
+
+SLICE = {
+    ("6.12", "ext4"): f"({DESTRUCTION}) and {PLAIN}",
+    ("6.1", "btrfs"): A_FEW,
+    ("sid", "nfs4"): A_FEW,
+    ("backports", "xfs"): A_FEW,
+    ("6.1", "nfs3"): A_FEW,
+    ("6.12", "tmpfs"): A_FEW,
+    ("5.10", "ext4"): EVERYTHING,
+}
+
+
+def cells(kernel: str, home_fs: str) -> dict[tuple[str, str], str]:
+    """What was asked for: a single cell runs everything, several share the work."""
+    if kernel == "slice":
+        return SLICE
+    if "all" not in (kernel, home_fs):
+        return {(kernel, home_fs): EVERYTHING}
+    wanted = {key: what for key, what in matrix().items() if kernel in ("all", key[0])}
+    return {key: what for key, what in wanted.items() if home_fs in ("all", key[1])}
+
+
 # What the scenarios call, and what makes a home; the kernels come apart from it.
 PACKAGES = (
     *("busybox-static", "iproute2", "kmod", "openssh-server", "python3-venv", "sudo"),

@@ -54,7 +54,7 @@ CLAUSES = {
     "W01": "Developers' tools work as outside.",
     "W03": "Programs that bring their own sandbox can start it.",
     "W04": "Names, time, language and the home are those of the user.",
-    "W06": "A start costs about what a start of bubblewrap costs, the first one a few times that.",
+    "W06": "A decision is kept: a later start costs less than the first one.",
 }
 
 

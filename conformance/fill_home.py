@@ -19,7 +19,7 @@ def write(path: str, content: str = "", mode: int = 0o644) -> None:
     if os.path.dirname(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as file:
-        file.write(content or f"the content of {path!a}\n")
+        file.write(content or f"# the content of {path!a}\n")
     os.chmod(path, mode)
 
 

@@ -234,7 +234,7 @@ def test_git_clean_in_a_home_that_is_a_repository(jail: MakeJail, outside: Outsi
     )
 
     assert outside.state() == before
-    expected = {"casual": "the content of '.vimrc'\ngone\n"}
+    expected = {"casual": "# the content of '.vimrc'\ngone\n"}
     assert seen.stdout == expected.get(mode, "gone\n")
 
 

@@ -6,7 +6,6 @@ The commands take turns, shuffled anew in each round, so that what else the mach
 from __future__ import annotations
 
 import json
-import statistics
 from typing import TYPE_CHECKING
 
 from conformance.abilities import needs
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
     from conformance.conftest import MakeJail
     from conformance.homes import Home
 
-ROUNDS = 5
-# A few rounds on a busy or translated machine say little: this notices a start that has lost its way, and
-# `make bench` judges the cost itself.
-FIRST, LATER = 12, 4
+ROUNDS = 5  # they show the order; what a start may cost is judged by `make bench`
 
 # Its words: the jobs, and how many rounds count after the first one. A job is a command and what it adds to
 # the environment. Before that it starts the last job until its plan is kept, which is when no fact is new.
@@ -68,10 +64,10 @@ def bubblewrap(home: Home) -> list[str]:
 @clause("W06")
 @needs("bwrap")
 @in_each_mode
-def test_a_start_costs_little(
+def test_a_later_start_costs_less(
     jail: MakeJail, account: Account, home: Home, mode: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """A first start, where Python decides, and a later one, beside a plain start and bubblewrap's."""
+    """A later start costs less than the first one, where Python decides; bubblewrap starts beside them."""
     inside = jail(mode)
     words = [inside.jai, "-m", mode, "-j", inside.name, "/bin/true"]
     # Where the folder of the plans is none, nothing is kept: each start is a first one.
@@ -88,6 +84,5 @@ def test_a_start_costs_little(
 
     times = json.loads(seen.stdout)
     record_property("startup", times)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    assert median["plain"] < median["jai"] < LATER * median["bubblewrap"]
-    assert median["jai, first"] < FIRST * median["bubblewrap"]
+    least = {name: min(values) for name, values in times.items()}
+    assert least["plain"] < least["jai"] < least["jai, first"]

@@ -23,7 +23,7 @@ FAMILIES = {
     "W": "usefulness",
     "": "other",
 }
-SIGNS = {"passed": "✔", "failed": "✘", "skipped": "○", "": "·"}
+SIGNS = {"passed": "✔", "failed": "✘", "skipped": "○"}
 # What would act on a terminal or on the order of letters, were it printed; and halves of characters.
 STRANGE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"

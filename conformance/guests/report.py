@@ -40,7 +40,9 @@ def selects(scenario: str) -> str:
 
 def _again(its: Round, scenario: str, mode: str) -> dict[str, str]:
     """What is typed to run this scenario again, and to try it by hand."""
-    where = f"KERNEL={its.kernel} HOME_FS={its.home_fs}"
+    where = f"KERNEL={its.kernel} HOME_FS={its.home_fs}" + (
+        "" if its.init == "busybox" else f" INIT={its.init}"
+    )
     by_hand = f"make guest {where}"
     if its.place:
         where = f"GUEST={its.place.name}" + ("" if its.home_fs == "here" else f" HOME_FS={its.home_fs}")

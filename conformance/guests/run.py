@@ -305,16 +305,21 @@ async def shell(its: Round, parts: Parts) -> int:
     """Open a shell in a guest, as a user who has jai; the guest ends with it."""
     boot = replace(parts.boots[its.kernel], words=INITS[its.init].word)
     async with machine.guest(its.name, boot, parts.userland) as there:
-        line = f"{UNPACK} && exec sh {THERE}/conformance/guests/inside/ready {its.home_fs} >&2"
-        async with there.start(line) as process:
+        inside = f"{THERE}/conformance/guests/inside"
+        ready, lived_in = (f"sh {inside}/{script} {its.home_fs} >&2" for script in ("ready", "lived-in"))
+        async with there.start(f"{UNPACK} && {ready} && {lived_in}") as process:
             await process.communicate(payload.pack({parts.jai: parts.jai.name}))
+        if process.returncode:
+            message = f"{its.name} can not be made ready (status {process.returncode})"
+            raise machine.MachineError(message)
         say(f"You are ada in a guest with Linux {boot.version}, homes on {its.home_fs}.")
         say("jai is installed, sudo works, nothing here can be lost. To leave and end the guest: exit")
+        say("Your home and ~/project are as the scenarios find them: what a report says can be typed here.")
         terminal = await asyncio.create_subprocess_exec(
             there.ssh[0],
             "-t",
             *there.ssh[1:],
-            "mkdir -p ~ada/project; chown ada: ~ada/project; exec su - ada",
+            "exec su - ada",
         )
         return await terminal.wait()
 

@@ -50,7 +50,7 @@ def judged(root: Path, name: str, *options: str) -> Round:
 def found(root: Path) -> dict[str, Any]:
     """What is known of two runs of a scenario, with jai and without, and of one that has just begun."""
     rounds = [judged(root, "held"), judged(root, "bare", "--jai", str(root / "conformance/fakes/no-jail"))]
-    begun = Round("here", "begun")
+    begun = Round("here", "begun", "D01 or D02")
     begun.hear({"begins": HOSTILE, "total": 7})
     rounds[1].found[rounds[1].failed[0]]["reason"] += HOSTILE
     return report.collect([*rounds, begun], f"make conformance K={HOSTILE}")
@@ -107,6 +107,7 @@ def test_strange_texts_stay_texts(written: Path) -> None:
     assert "&lt;script&gt;" in text
     assert "\\u202e\\xff␀" in text
     assert "default-src 'none'" in text
+    assert "here/begun was to try only <code>D01 or D02</code>" in text
 
 
 @pytest.mark.parametrize("name", [

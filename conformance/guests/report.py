@@ -56,6 +56,7 @@ def _guest(its: Round) -> dict[str, Any]:
     return {
         "name": its.name,
         "kernel": its.version or its.kernel,
+        "only": its.only,
         "versions": its.versions,
         "total": its.total,
         "ended": its.ended,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,6 @@ from conformance.guests.run import Round
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 BOOTING = "[    1.5] WARNING: CPU: 0 PID: 1 at mm/slab.c\n"
 CONSOLE = """\
@@ -139,3 +141,69 @@ def test_the_matrix_has_every_cell_and_one_that_is_whole() -> None:
     }
     assert table.cells("6.1", "btrfs") == {("6.1", "btrfs"): table.EVERYTHING}
     assert set(table.cells("6.1", "all")) == {("6.1", home) for home in table.HOMES}
+
+
+# In QEMU's place: it answers as sshd does, and would stay for ever.
+STAYS = """\
+import os, re, socket, sys
+with open(os.environ["STARTED"], "a") as file:
+    print(os.getpid(), file=file)
+port = re.search(r"hostfwd=tcp:127.0.0.1:(\\d+)-:22", " ".join(sys.argv))[1]
+with socket.create_server(("127.0.0.1", int(port))) as listener:
+    while True:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(b"SSH-2.0-guest\\r\\n")
+"""
+# What `make conformance` does around a guest: how it shall end is the first argument.
+RUNNER = """\
+import asyncio, sys
+from pathlib import Path
+from conformance.guests import kernels, machine
+machine.HOME_DISK = 1 << 20  # the wall lets no file be as large as a guest's home
+boot = kernels.Boot("1", Path("vmlinuz"), Path("initrd"), Path("modules"))
+async def main():
+    async with machine.guest("guest", boot, Path(".")):
+        print("up", flush=True)
+        if sys.argv[1] == "fails":
+            raise SystemExit(1)
+        if sys.argv[1] != "succeeds":
+            await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and not only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("ends", ["succeeds", "fails", "INT", "TERM", "KILL"])
+def test_no_guest_outlives_its_runner(root: Path, tmp_path: Path, ends: str) -> None:
+    """However the runner ends, QEMU ends with it and no file is left."""
+    programs, scratch, started = tmp_path / "bin", tmp_path / "scratch", tmp_path / "started"
+    programs.mkdir()
+    scratch.mkdir()
+    (programs / machine.QEMU).write_text(f"#!{sys.executable}\n{STAYS}")
+    (programs / machine.QEMU).chmod(0o755)
+    changed = {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(scratch), "STARTED": str(started)}
+    changed |= {"PYTHONPATH": str(root), "JAI_CACHE": str(tmp_path / "cache")}
+    words = [sys.executable, "-c", RUNNER, ends]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env={**os.environ, **changed}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as runner:
+        assert runner.stdout
+        assert runner.stdout.readline() == b"up\n", runner.communicate()
+        pids = [int(pid) for pid in started.read_text().split()]
+        if ends.isupper():
+            assert alive(pids[-1])  # control: it would have stayed
+            runner.send_signal(signal.Signals[f"SIG{ends}"])
+        runner.communicate(timeout=30)
+
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"{pids} are still there"
+    assert list(scratch.iterdir()) == []

@@ -352,6 +352,13 @@ def test_handles_in_a_nested_namespace(jail: MakeJail, outside: Outside, mode: s
 # --- parts of the kernel -----------------------------------------------------------------------------------
 
 # An ordinary user can do these outside, where the machine's administrator has not forbidden it.
+# On a descriptor of no file: what would be done to a file system by a granted directory.
+IOCTLS = {
+    "a snapshot": "ioctl(0x50009401, b'', -1)",
+    "a snapshot, anew": "ioctl(0x50009417, b'', -1)",
+    "the key of encrypted files": "ioctl(0xc0406618, b'', -1)",
+    "everybody's key of them": "ioctl(0xc0406619, b'', -1)",
+}
 ORDINARY = {
     "the session's keyring": "call('keyctl', 0, -3, 0)",
     "what is in it": "call('keyctl', 11, -3, ctypes.create_string_buffer(64), 64)",
@@ -410,6 +417,20 @@ def test_parts_of_the_kernel_that_are_root_s(jail: MakeJail, outside: Outside, m
     assert outside.state() == before
     assert answers == dict.fromkeys(PRIVILEGED, "EPERM")
     assert [name for name, answer in control.items() if answer in ("ok", "EPERM")] == []
+
+
+@clause("E12")
+@guards("filter")
+@for_everybody
+def test_what_a_granted_directory_could_ask_of_its_file_system(jail: MakeJail, mode: str) -> None:
+    """No copy of a whole subvolume, which would show what is hidden of it, and no locked files outside."""
+    shut = jail(mode)
+
+    answers = inside(shut, IOCTLS)
+    control = outside_of_it(shut.account, IOCTLS, shut.project)
+
+    assert answers == dict.fromkeys(IOCTLS, "EPERM")
+    assert control == dict.fromkeys(IOCTLS, "EBADF")
 
 
 SOCKETS = {

@@ -16,6 +16,11 @@
 enum {
 	TIOCSTI = 0x5412,
 	TIOCLINUX = 0x541c,
+	TIOCSETD = 0x5423,
+	BTRFS_IOC_SNAP_CREATE = 0x50009401,
+	BTRFS_IOC_SNAP_CREATE_V2 = 0x50009417,
+	FS_IOC_REMOVE_ENCRYPTION_KEY = (int)0xc0406618,
+	FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS = (int)0xc0406619,
 	SET_ID = 06000,		  /* S_ISUID, S_ISGID */
 	MAKES = 0100 | 020000000, /* O_CREAT, __O_TMPFILE: without them there is no mode */
 	AF_NETLINK = 16,
@@ -66,6 +71,17 @@ static const struct row rows[] = {
 	/* What is typed into the terminal is executed outside, when the jail has ended. */
 	REFUSE("ioctl", EPERM, "types into the terminal", {1, IS, TIOCSTI}),
 	REFUSE("ioctl", EPERM, "pastes into the console", {1, IS, TIOCLINUX}),
+	REFUSE("ioctl", EPERM, "another line discipline, which the terminal keeps", {1, IS, TIOCSETD}),
+
+	/* These ask only for a descriptor of the file system, which a granted directory is. */
+	REFUSE("ioctl", EPERM, "on older kernels a copy of the whole subvolume, with what is hidden",
+	       {1, IS, BTRFS_IOC_SNAP_CREATE}),
+	REFUSE("ioctl", EPERM, "on older kernels a copy of the whole subvolume, with what is hidden",
+	       {1, IS, BTRFS_IOC_SNAP_CREATE_V2}),
+	REFUSE("ioctl", EPERM, "locks the user's encrypted files outside",
+	       {1, IS, FS_IOC_REMOVE_ENCRYPTION_KEY}),
+	REFUSE("ioctl", EPERM, "locks everybody's encrypted files outside",
+	       {1, IS, FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS}),
 
 	/* A set-id file of the user's lends the user's id to everybody who executes it outside. */
 	REFUSE("chmod", EPERM, "makes a file set-id", {1, HAS_ANY, SET_ID}),

@@ -1,13 +1,14 @@
 """What each protection costs a start: `make costs`.
 
 The build for tests leaves one of them out, side by side with the whole, in many shuffled rounds. It takes
-processor time, and of that the least: others on the machine only ever add to it.
+processor time, and of that the lower quartile: others on the machine only ever add to it.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 200
 # Milliseconds, that all of it together may cost, and what a machine that others use may add.
-BUDGET, ROOM = 0.3, 1.6
+BUDGET, ROOM = 0.3, 2
 WHOLE, ALL = "the whole jail", "all of these together"
 # Of what surrounds the process: what the table calls it, and what is left out.
 PROTECTIONS = {
@@ -76,19 +77,21 @@ def test_what_protections_cost(
     seen = must(account.run(python, cwd=home.project, source=script, timeout=1000))
 
     times: dict[str, list[float]] = json.loads(seen.stdout)
-    least = {name: 1000 * min(values) for name, values in times.items()}
+    quarter = {name: 1000 * statistics.quantiles(values, n=4)[0] for name, values in times.items()}
     with capsys.disabled():
-        print_table(least)
-    assert least[WHOLE] - least[ALL] <= BUDGET * ROOM
+        print_table(quarter)
+    assert quarter[WHOLE] - quarter[ALL] <= BUDGET * ROOM
 
 
-def print_table(least: dict[str, float]) -> None:
+def print_table(quarter: dict[str, float]) -> None:
     """Print what each costs, and the ratio of the whole to the jail without it."""
-    table = Table(title=f"processor time of a start (least of {ROUNDS}): {least[WHOLE]:.2f} ms")
+    table = Table(title=f"processor time of a start (lower quartile of {ROUNDS}): {quarter[WHOLE]:.2f} ms")
     for heading in ("left out", "costs ms", "whole : without"):
         table.add_column(heading, justify="left" if heading == "left out" else "right")
-    for name, milliseconds in least.items():
+    for name, milliseconds in quarter.items():
         if name != WHOLE:
-            table.add_row(name, f"{least[WHOLE] - milliseconds:.3f}", f"{least[WHOLE] / milliseconds:.2f}")
+            table.add_row(
+                name, f"{quarter[WHOLE] - milliseconds:.3f}", f"{quarter[WHOLE] / milliseconds:.2f}"
+            )
     print()
     Console(width=100).print(table)

@@ -13,7 +13,7 @@ option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
 only = $(call option,K,-k) $(call option,MODE,--mode)
 guests = $(call option,GUEST,--guest) $(call option,KERNEL,--kernel) $(call option,HOME_FS,--home-fs) $(call option,INIT,--init)
 
-.PHONY: help run test check conformance mutants peers guest bench costs fmt man clean \
+.PHONY: help run test check conformance mutants peers guest vagrant-box bench costs fmt man clean \
 	ready-run ready-check ready-test ready-mutants ready-guests ready-reach ready-bench
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "                       what can only be seen with systemd, in a guest that has it"
 	@echo "make conformance KERNEL=all HOME_FS=all"
 	@echo "                       the whole matrix, shared among the guests; KERNEL=slice a part of it"
+	@echo "make vagrant-box       build a box for GUEST=vagrant:local"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"
@@ -59,7 +60,7 @@ test: ready-test
 check: ready-check
 	@$(BIN)/pytest -p no:cacheprovider -q tests/test_lints.py
 
-ifeq ($(strip $(call option,KERNEL,x) $(call option,HOME_FS,x) $(if $(call typed,GUEST),$(GUEST),local)),local)
+ifeq ($(strip $(call option,KERNEL,x) $(call option,HOME_FS,x) $(call option,INIT,x) $(if $(call typed,GUEST),$(GUEST),local)),local)
 conformance: ready-test
 	@.ci/test conformance -- $(only)
 else
@@ -69,6 +70,9 @@ endif
 
 guest: ready-guests
 	@$(BIN)/python -m conformance.guests.run shell $(guests)
+
+vagrant-box: ready-guests
+	@$(BIN)/python -m conformance.guests.box $(call option,KERNEL,--kernel)
 
 mutants: ready-mutants
 	@JAI_WHEELHOUSE=build/mutants/wheelhouse $(BIN)/python -m conformance.wall -- \

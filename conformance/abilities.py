@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 # Known of each guest beforehand, and examined by the scenario that needs it.
 NO_IDMAP = 'echo "$JAI_MACHINE" | grep -qw no-idmap'
 
-# Only there may a scenario change what is the whole machine's: conformance/guests/inside/furnish.
-A_GUEST = "[ -e /etc/jai-guest ]"
+# Only there may a scenario change what is the whole machine's: conformance/guests/inside/furnish. A machine
+# that ssh has reached has the mark, too, but nothing shall be left there.
+A_GUEST = """[ -e /etc/jai-guest ] && ! { echo "$JAI_MACHINE" | grep -qw reached; }"""
 NOT_TOO_OLD = """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 < 5012 }'"""
 
 # ability: the shell command that succeeds where it is there
@@ -37,6 +38,7 @@ ABILITIES = {
     " [ -w /home ]",  # on NFS root is nobody, and mounts nothing in a home
     "chromium": "command -v chromedriver && { command -v chromium || command -v google-chrome; }",
     "root": '[ "$(id -u)" = 0 ]',
+    "vagrant": "command -v vagrant && vagrant plugin list | grep -q vagrant-libvirt",
     "dropbear": "command -v dropbear && command -v dropbearkey",
     "strace": "command -v strace",
     "a browser": "command -v chromium",
@@ -63,6 +65,7 @@ ORDINARY = {
     "java": "a download of more than 100 MB: apt-get install default-jre-headless",
     "a home that can not be id-mapped": "only in guests with such a file system",
     "a kernel that is too old": "only in a guest that has one",
+    "vagrant": "too much to install for one check: apt-get install vagrant vagrant-libvirt",
     "chromium": "a browser is too much to install for one page: apt-get install chromium-driver",
     "a machine made to be wrecked": "settings of the whole machine are changed only in a guest",
     "a power that will be cut": "only in guests with homes on a disk",

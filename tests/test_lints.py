@@ -20,7 +20,7 @@ TOOLS = Path(sys.executable).parent
 
 FOLDERS = {"jai", "conformance", "vagrant", "bench", "tests", ".github", ".ci"}
 CACHES = {".benchmarks", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__"}
-MADE = {".git", ".venv", "build", "dist"} | CACHES
+MADE = {".git", ".venv", ".vagrant", "build", "dist"} | CACHES
 
 # The modules directly in jai/ are imported before every command, so they import next to nothing.
 # These are not: they are imported only when something has to be explained.

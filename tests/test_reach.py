@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -207,3 +208,23 @@ def test_whoever_asked_can_end_at_any_time(machine: Machine, how: signal.Signals
         asked.send_signal(how)
 
     wait_for(lambda: machine.left() == [], "nothing to be left")
+
+
+@needs("vagrant")
+def test_vagrant_accepts_each_machine(tmp_path: Path) -> None:
+    """The public boxes, too, which nobody downloads for a test."""
+    own = {"VAGRANT_HOME": str(tmp_path / "home"), "VAGRANT_DOTFILE_PATH": str(tmp_path / "dot")}
+    environment = {**os.environ, **own, "VAGRANT_CHECKPOINT_DISABLE": "1"}
+    names = re.findall(r'^  "(\w+)" =>', (ROOT / "vagrant/Vagrantfile").read_text(), re.MULTILINE)
+
+    for name in ["local", *names]:
+        said = subprocess.run(
+            ["vagrant", "validate", name],
+            cwd=ROOT / "vagrant",
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert (name, said.returncode, said.stderr) == (name, 0, b"")
+
+    assert len(names) > 5

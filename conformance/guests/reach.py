@@ -31,6 +31,7 @@ AS_ROOT = 'if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n "$@"; fi'
 PLACE = "/var/tmp/jai-conformance-XXXXXX"
 LEAVE_LIMIT = 60  # seconds for the machine to remove what was brought there
 TOO_OLD = (5, 12)
+NOT_ASKED = {*ORDINARY, "btrfs home", "dropbear"}  # of no scenario, or not for a machine to have
 IDMAPPED_TMPFS = (6, 3)
 HOMES = ("ext4", "btrfs", "xfs", "tmpfs")  # what the wall can make without a disk
 INSTALL = {
@@ -112,7 +113,7 @@ async def ask(there: Machine) -> Facts:
     Raises: MachineError with what to do, where nothing can be tried on it.
     """
     script = (INSIDE / "ask").read_text()
-    wanted = {name: line for name, line in ABILITIES.items() if name not in (*ORDINARY, "btrfs home")}
+    wanted = {name: line for name, line in ABILITIES.items() if name not in NOT_ASKED}
     script += "".join(f"has {shlex.quote(name)} {shlex.quote(line)}\n" for name, line in wanted.items())
     async with there.start(as_root("sh", "-s")) as process:
         said = (await process.communicate(script.encode() + b"echo end\n"))[0].decode(errors="replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,17 @@ async def _vagrant(*words: str) -> str:
             env={**os.environ, "VAGRANT_CHECKPOINT_DISABLE": "1"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # ctrl-C is for us: it shall not be torn out of its tidying
         )
     except FileNotFoundError:
         message = "vagrant is not installed: sudo apt-get install vagrant vagrant-libvirt"
         raise MachineError(message) from None
-    said = (await process.communicate())[0].decode(errors="replace")
+    try:
+        said = (await process.communicate())[0].decode(errors="replace")
+    except asyncio.CancelledError:
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+        raise
     if process.returncode:
         message = f"vagrant {' '.join(words)} failed: {said[-2000:]}"
         raise MachineError(message)

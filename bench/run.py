@@ -26,7 +26,7 @@ CORE = CHECKOUT / "build/meson/jai/core/libjai-core.a"
 # Debian's first suite with a bubblewrap that has overlays (0.11 or newer).
 SUITE, DAYS = "trixie", 30
 LIBRARIES = ("ld-linux", "libc.so", "libcap.so", "libpcre2-8.so", "libselinux.so")
-PROGRAMS = {"core-alone": "core_alone.c", "clocked": "clocked.c"}
+PROGRAMS = {"bare-calls": "bare_calls.c", "core-alone": "core_alone.c", "clocked": "clocked.c"}
 CC = (
     "cc",
     "-std=gnu11",

@@ -7,7 +7,7 @@ import shlex
 import struct
 from typing import TYPE_CHECKING
 
-from bench.peers import Job
+from bench.peers import TRUE, Job
 from conformance.accounts import must, run
 
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ def core_alone(bench: Bench, words: list[str], *, program: str = "core-alone") -
     bench.keep_plan(words)
     must(bench.account.python(EXTRACT, f"{bench.home.path}/.jai/.plans", image))
     return Job([f"{bench.tools}/{program}", image], before=settled(bench))
+
+
+def bare_calls(bench: Bench) -> Job:
+    """Give the job of the fewest system calls that make such a tree and start a command in it."""
+    upper, work = f"{bench.home.path}/.bench/bare-upper", f"{bench.home.path}/.bench/bare-work"
+    bench.sh(f"mkdir -p {upper} {work}")
+    return Job([f"{bench.tools}/bare-calls", bench.home.path, upper, work, bench.cwd, *TRUE])
 
 
 def first_start(bench: Bench, words: list[str]) -> Job:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.peers import OVERLAY, PLAIN, TRUE, Job, usable
-from bench.scenes import core_alone, first_start, more_mounts, running, settled
+from bench.scenes import bare_calls, core_alone, first_start, more_mounts, running, settled
 from bench.workbench import RESULTS
 from conformance.abilities import needs
 from conformance.accounts import must
 
 if TYPE_CHECKING:
     from bench.workbench import Bench
+
+LIMIT = "the bare system calls, casual"
 
 pytestmark = pytest.mark.also_as_root
 
@@ -32,6 +34,7 @@ def test_a_start(bench: Bench, request: pytest.FixtureRequest) -> None:
         "python -I -S -c pass": Job([script, "-I", "-S", "-c", "pass"]),
         **bench.peers(),
         **{name: Job(words) for name, words in usable(bench.account, bench.cwd, RESULTS.absent).items()},
+        LIMIT: bare_calls(bench),
         "jai's C core alone, casual": core_alone(bench, starts["casual"]),
         **{f"jai {mode}": Job(words, before=settled(bench)) for mode, words in starts.items()},
         **{f"jai {mode}, first": first_start(bench, words) for mode, words in starts.items()},
@@ -47,6 +50,7 @@ def test_a_start(bench: Bench, request: pytest.FixtureRequest) -> None:
             "casual": (times["jai casual"], overlay),
             "casual-plain": (times["jai casual"], plain),
             "core": (times["jai casual"], times["jai's C core alone, casual"]),
+            "limit": (times["jai's C core alone, casual"], times[LIMIT]),
             "first": (times["jai casual, first"], overlay),
             "first-bare": (times["jai bare, first"], plain),
             "bare": (times["jai bare"], plain),

@@ -42,7 +42,7 @@ class Task:
 
     script: str
     before: str = ":"
-    rounds: int = 8
+    rounds: int = 6
 
 
 TASKS = {
@@ -51,7 +51,7 @@ TASKS = {
     "read": Task("find $at/tree -type f -print0 | xargs -0 cat"),
     "rm -r": Task("rm -r $at/$here", before="rm -rf $at/gone-*; cp -al $at/tree $at/$here"),
     "untar": Task("mkdir $at/$here; tar -C $at/$here -xf $at/tree.tar", before="rm -rf $at/gone-*"),
-    "make -j2": Task("make -s -j2 -C $at/code", before="rm -f $at/code/*.[oa]", rounds=6),
+    "make -j2": Task("make -s -B -j2 -C $at/code", rounds=4),
     "pip install": Task(
         "$at/venv/bin/pip -q --disable-pip-version-check install --no-index --no-deps"
         " --target $at/$here $at/wheels/*.whl",
@@ -91,7 +91,7 @@ def compare(bench: Bench, top: str, where: str, tasks: dict[str, str]) -> None:
         jobs = {"outside": job(task, top, "outside", []), "jai": job(task, top, "jai", [bench.jai])}
         if bench.bubblewrap.newer:
             jobs[OVERLAY] = job(task, top, "bubblewrap", bench.bubblewrap.run([], overlay=True))
-        times = bench.measure(f"{name}, {where}", "outside", jobs, rounds=task.rounds)
+        times = bench.measure(f"{name}, {where}", "outside", jobs, rounds=task.rounds, warm=1)
         base = times.get(OVERLAY) if where == "in the overlay home" else times["outside"]
         if name in tasks:
             compared[tasks[name]] = (times["jai"], base)

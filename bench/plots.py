@@ -13,7 +13,7 @@ from bench.results import typical
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.results import Results
+    from bench.results import Results, Table
 
 # Readable on white and on black.
 GREY, OURS, THEIRS = "#808890", "#2f81f7", "#d1803a"
@@ -35,19 +35,21 @@ COLOURS = {"jai": OURS, "jai, joining them": "#7f5af0"}
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Write both plots."""
+    """Write both plots, as far as what they show was measured."""
     with mpl.rc_context(STYLE):
-        _save(start_up(results), folder / "startup.svg")
-        _save(growth(results), folder / "growth.svg")
+        for table in results.tables:
+            if (table.title, table.account) == ("start-up: true", "ada"):
+                _save(start_up(table), folder / "startup.svg")
+        if results.points:
+            _save(growth(results), folder / "growth.svg")
 
 
 def _save(figure: Any, path: Path) -> None:
     figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
 
 
-def start_up(results: Results) -> Any:
+def start_up(table: Table) -> Any:
     """Draw a bar for each command of the ordinary user's table: the median, with its quartiles."""
-    table = next(each for each in results.tables if each.title == "start-up: true" and each.account == "ada")
     rows = sorted(table.times.items(), key=lambda row: statistics.median(row[1]), reverse=True)
     parts = [[1000 * part for part in statistics.quantiles(times, n=4)] for _, times in rows]
     middles = [part[1] for part in parts]
@@ -55,11 +57,12 @@ def start_up(results: Results) -> Any:
     figure = Figure(figsize=(7.2, 0.3 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots()
     colours = [OURS if name.startswith("jai") else GREY for name, _ in rows]
-    bars = axes.barh([name for name, _ in rows], middles, color=colours, height=0.62)
+    axes.barh([name for name, _ in rows], middles, color=colours, height=0.62)
     axes.errorbar(middles, range(len(rows)), xerr=errors, fmt="none", ecolor=GREY, elinewidth=1, alpha=0.6)
-    axes.bar_label(bars, [f" {middle:.1f}" for middle in middles], padding=8, color=GREY)
+    for row, (_, middle, high) in enumerate(parts):
+        axes.text(high, row, f"  {middle:.1f}", va="center")
     axes.set_xlabel("milliseconds to run `true`: median and quartiles")
-    axes.set_xlim(0, max(middles) * 1.1)
+    axes.set_xlim(0, max(high for _, _, high in parts) * 1.1)
     return figure
 
 
@@ -73,6 +76,7 @@ def growth(results: Results) -> Any:
             line = [(point.size, 1000 * typical(point.times)) for point in points if point.curve == curve]
             axes.plot(*zip(*line), marker="o", markersize=3, label=curve, color=COLOURS.get(curve, THEIRS))
         axes.set_xscale("log")
+        axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.set_title(subject, fontsize=10)
         axes.set_ylabel("ms", rotation=0, ha="right")

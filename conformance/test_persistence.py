@@ -295,6 +295,18 @@ def test_a_masked_name_can_be_used_anew(jail: MakeJail, outside: Outside, mode: 
 
 @clause("I01")
 @also_as_root
+def test_the_folders_of_what_is_masked_look_as_outside(jail: MakeJail, outside: Outside) -> None:
+    """A folder that something in it is masked of keeps its mode, owner and times."""
+    look = "stat -c '%n %a %u %g %y' ~/.config ~/.local ~/.local/share ~/.cargo"
+
+    seen = jail("casual").sh(f"{look}; ls ~/.local/share/keyrings")
+
+    assert seen.stdout == must(outside.home.account.sh(look)).stdout
+    assert "keyrings': No such file" in seen.stderr  # control: there is a mask below
+
+
+@clause("I01")
+@also_as_root
 def test_an_unmasked_path_is_there(jail: MakeJail, outside: Outside) -> None:
     """The control of the masks: what the user unmasks is readable."""
     before = outside.state()

@@ -198,37 +198,65 @@ static int start_mask_layer(struct state *s, const struct jai_step *step)
 	return 0;
 }
 
-/* Goes one directory down in both trees; the layer's copy is made where it is missing. */
-static int descend(int *real, int *layer, const char *name, const struct stat *stat)
+/* A new name in it has changed the directory's times. */
+static int restore_times(int layer, const struct stat *real)
 {
-	auto_fd next_real = openat(*real, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	auto_fd next_layer = -1;
+	const struct timespec times[] = {real->st_atim, real->st_mtim};
 
-	if (next_real < 0) {
-		/* It was a directory a moment ago. */
-		errno = errno == ENOTDIR || errno == ENOENT ? ESTALE : errno;
-		return -1;
+	return futimens(layer, times);
+}
+
+/* The directories that a mask has come to: the real one and its copy in the layer. At first they
+ * are the tops, which are not ours to close; the layer's is a mount, which has no times to be read,
+ * and needs none: those of the changes win. */
+struct depth {
+	int real, layer;
+	int below;
+};
+
+static void leave(struct depth *at)
+{
+	if (at->below) {
+		close_fd(&at->real);
+		close_fd(&at->layer);
 	}
-	if (mkdirat(*layer, name, 0700) == 0) {
-		next_layer = openat(*layer, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (next_layer < 0 || copy_attributes(next_layer, stat) < 0)
-			return -1;
-	} else if (errno == EEXIST) {
-		next_layer = openat(*layer, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	}
-	if (next_layer < 0)
+}
+#define auto_depth __attribute__((cleanup(leave))) struct depth
+
+/* Goes one directory down in both trees; the layer's copy is made where it is missing. */
+static int descend(struct depth *at, const char *name, const struct stat *stat)
+{
+	auto_fd real = openat(at->real, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_fd layer = -1;
+	struct stat parent;
+	int made;
+
+	if (real < 0)
 		return -1;
-	close_fd(real);
-	close_fd(layer);
-	*real = steal_fd(&next_real);
-	*layer = steal_fd(&next_layer);
+	made = mkdirat(at->layer, name, 0700) == 0;
+	if (!made && errno != EEXIST)
+		return -1;
+	layer = openat(at->layer, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (layer < 0 || (made && copy_attributes(layer, stat) < 0))
+		return -1;
+	if (made && at->below &&
+	    (fstat(at->real, &parent) < 0 || restore_times(at->layer, &parent) < 0))
+		return -1;
+	leave(at);
+	*at = (struct depth){steal_fd(&real), steal_fd(&layer), 1};
 	return 0;
 }
 
-/* A whiteout is device 0:0. A link is kept as it was when it was followed to a masked thing. */
-static int hide(int layer, const char *name, const char *link)
+/* The same path may be reached by two masks. A whiteout is device 0:0. */
+static int put_whiteout(const struct depth *at, const char *name)
 {
-	return link[0] ? symlinkat(link, layer, name) : mknodat(layer, name, S_IFCHR, 0);
+	struct stat parent;
+
+	if (at->below && fstat(at->layer, &parent) < 0)
+		return errno;
+	if (mknodat(at->layer, name, S_IFCHR, 0) < 0 && errno != EEXIST)
+		return errno;
+	return at->below && restore_times(at->layer, &parent) < 0 ? errno : 0;
 }
 
 /*
@@ -240,40 +268,30 @@ int op_mask(struct state *s, const struct jai_step *step)
 {
 	char path[4096];
 	char *name = path;
-	auto_fd real = -1;
-	auto_fd layer = -1;
+	auto_depth at = {-1, -1, 0};
 
 	if (s->holder >= 0)
 		return 0;
 	if (s->masks < 0 && start_mask_layer(s, step) < 0)
 		return errno;
 	strcpy(path, text(s, step->target));
-	real = fcntl(s->lower, F_DUPFD_CLOEXEC, 3);
-	layer = openat(s->masks, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (real < 0 || layer < 0)
-		return errno;
+	at.real = s->lower;
+	at.layer = s->masks;
 	for (;;) {
 		char *slash = strchr(name, '/');
-		struct stat parent, stat;
+		struct stat stat;
 		int missing;
 
 		if (slash)
 			*slash = '\0';
 		/* What we may not look into, the command may not either; it is left out as a whole.
 		 */
-		missing = fstatat(real, name, &stat, AT_SYMLINK_NOFOLLOW) < 0;
+		missing = fstatat(at.real, name, &stat, AT_SYMLINK_NOFOLLOW) < 0;
 		if (missing && errno != ENOENT && errno != EACCES)
 			return errno;
-		if (!slash || missing || !S_ISDIR(stat.st_mode)) {
-			if (fstat(layer, &parent) < 0)
-				return errno;
-			/* The same path may be reached by two masks. */
-			if (hide(layer, name, slash ? "" : text(s, step->extra)) < 0 &&
-			    errno != EEXIST)
-				return errno;
-			return copy_attributes(layer, &parent) < 0 ? errno : 0;
-		}
-		if (descend(&real, &layer, name, &stat) < 0)
+		if (!slash || missing || !S_ISDIR(stat.st_mode))
+			return put_whiteout(&at, name);
+		if (descend(&at, name, &stat) < 0)
 			/* An earlier, shorter mask covers this one: a whiteout is no directory. */
 			return errno == ENOTDIR || errno == ELOOP ? 0 : errno;
 		name = slash + 1;

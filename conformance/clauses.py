@@ -51,6 +51,7 @@ CLAUSES = {
     "E18": "With --net none there is no network but the jail's own loopback.",
     "K01": "On a kernel that is too old jai says so in at most three lines, and starts nothing.",
     "K02": "Where strict mode can not be given the user's files, jai says so and names a mode that works.",
+    "K03": "Where user namespaces are forbidden, jai says by what, and what allows them; then it works.",
     "W01": "Developers' tools work as outside.",
     "W03": "Programs that bring their own sandbox can start it.",
     "W04": "Names, time, language and the home are those of the user.",

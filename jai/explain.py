@@ -103,6 +103,12 @@ def _who_forbids() -> tuple[str, str]:
             "kernel.apparmor_restrict_unprivileged_userns=1",
             "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
         )
+    profile, _, how = os.fsdecode(read_bytes("/proc/self/attr/apparmor/current")).strip().rpartition(" ")
+    if how == "(enforce)":
+        return (
+            f"the AppArmor profile {profile} forbids user namespaces here",
+            "add `userns,` to that profile, or start jai from outside of it",
+        )
     if _is_filtered():
         return (
             "user namespaces are forbidden here by a seccomp filter, as in a container",
@@ -216,6 +222,9 @@ def _strict(step: Step, number: int, policy: Policy, host: Host) -> tuple[str, s
         return ("your line in /etc/subuid or /etc/subgid is not as it must be", setup)
     if number == errno.ECONNRESET:
         return ("the helper of strict mode can not be used", f"{setup}; jai --doctor says more")
+    # An id map is kept by a user namespace, which the helper makes.
+    if number == errno.ENOSPC and _setting("user/max_user_namespaces") == "0":
+        return _namespace(step, number, policy, host)
     if number == errno.EINVAL and step.kind == lib.JAI_IDMAP:
         return (
             f"{step.source} is on a file system whose ids can not be mapped (NFS, FUSE and the like)",

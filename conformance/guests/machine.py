@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from conformance.guests import kernels
 
 QEMU = "qemu-system-x86_64"
-START_LIMIT, KVM_LIMIT = 120, 20  # seconds until sshd answers
+START_LIMIT, KVM_LIMIT = 300, 20  # seconds until sshd answers
 LINE_LIMIT = 64 << 20  # bytes: a report of a failed scenario is one line
 HOME_DISK = 3 << 30
 # qemu64 is quicker to translate than `max`, and without tb-size a guest takes 1.4 GB of the host's memory.

@@ -315,7 +315,7 @@ def test_strict_mode_has_no_nested_namespace_to_rename_in(jail: MakeJail, reposi
 
     seen = jail("strict").run(["/usr/bin/python3", "-I", "-c", RENAME])
 
-    assert "OSError: [Errno 28]" in seen.stderr
+    assert "PermissionError: [Errno 1]" in seen.stderr
     assert "was changed" not in seen.stderr
     assert project_of(repository) == before
 

@@ -79,9 +79,9 @@ static const struct row rows[] = {
 	REFUSE("ioctl", EPERM, "on older kernels a copy of the whole subvolume, with what is hidden",
 	       {1, IS, BTRFS_IOC_SNAP_CREATE_V2}),
 	REFUSE("ioctl", EPERM, "locks the user's encrypted files outside",
-	       {1, IS, FS_IOC_REMOVE_ENCRYPTION_KEY}),
+	       {1, IS, (uint32_t)FS_IOC_REMOVE_ENCRYPTION_KEY}),
 	REFUSE("ioctl", EPERM, "locks everybody's encrypted files outside",
-	       {1, IS, FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS}),
+	       {1, IS, (uint32_t)FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS}),
 
 	/* A set-id file of the user's lends the user's id to everybody who executes it outside. */
 	REFUSE("chmod", EPERM, "makes a file set-id", {1, HAS_ANY, SET_ID}),

@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 # What was typed reaches the shell through the environment, so that no quote in it can hurt.
 typed = $(filter command,$(origin $(1)))
-asked = CMD K KERNEL HOME_FS INIT MODE GUEST ROUNDS
+asked = CMD K KERNEL HOME_FS INIT MODE GUEST ROUNDS LEAVE_OUT
 $(foreach name,$(asked),$(if $(call typed,$(name)),$(eval export ASKED_$(name) := $$(value $(name)))))
 unexport $(asked)
 option = $(if $(call typed,$(1)),$(2) "$$ASKED_$(1)")
@@ -33,6 +33,8 @@ help:
 	@echo "make vagrant-box       build a box for GUEST=vagrant:local"
 	@echo "make guest KERNEL=6.12 a shell in such a guest, with jai installed"
 	@echo "make mutants           leave out each protection in turn, and show which scenarios notice"
+	@echo "make mutants KERNEL=6.12 LEAVE_OUT=masks"
+	@echo "                       the same in a guest, for one protection"
 	@echo "make peers             what the same acts reach without a jail, in bubblewrap and in jai"
 	@echo "make bench             what jai costs, beside other sandboxes and its budgets; K=EXPRESSION selects"
 	@echo "make costs             what each protection adds to a start"
@@ -74,9 +76,14 @@ guest: ready-guests
 vagrant-box: ready-guests
 	@$(BIN)/python -m conformance.guests.box $(call option,KERNEL,--kernel)
 
+ifeq ($(strip $(guests)),)
 mutants: ready-mutants
 	@JAI_WHEELHOUSE=build/mutants/wheelhouse $(BIN)/python -m conformance.wall -- \
 		.ci/inside $(BIN)/python -m pytest -q -rNfE -p conformance.mutants conformance $(only)
+else
+mutants: ready-mutants ready-guests
+	@$(BIN)/python -m conformance.guests.run mutants $(call option,LEAVE_OUT,--leave-out) $(guests) $(only)
+endif
 
 peers: ready-test
 	@$(BIN)/python -m conformance.wall -- \

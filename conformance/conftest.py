@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add where jai is."""
     parser.addoption("--jai", metavar="PATH", help="the jai command to judge (default: $JAI, or jai on PATH)")
     parser.addoption("--mode", choices=MODES, help="only the scenarios of this mode")
+    parser.addoption("--guards", metavar="PROTECTION", help="only the scenarios that fail without it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,11 +93,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the other modes' scenarios where one mode was asked for, and put what goes on to the end."""
     items.sort(key=lambda item: item.get_closest_marker("comes_last") is not None)
-    wanted = config.getoption("--mode")
-    if wanted:
-        others = [item for item in items if _mode_of(item) not in ("", wanted)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+    mode, protection = config.getoption("--mode"), config.getoption("--guards")
+    others = [
+        item
+        for item in items
+        if (mode and _mode_of(item) not in ("", mode)) or (protection and protection not in _guarded_by(item))
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+def _guarded_by(item: pytest.Item) -> list[str]:
+    return [name for mark in item.iter_markers("guards") for name in mark.args]
 
 
 def _mode_of(item: pytest.Item) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.guests import cache, machine, table
-from conformance.guests.run import Round
+from conformance.guests.rounds import Round
 
 if TYPE_CHECKING:
     from collections.abc import Callable

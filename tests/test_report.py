@@ -15,7 +15,7 @@ import pytest
 from conformance.abilities import needs
 from conformance.conftest import *  # noqa: F403 - its fixtures
 from conformance.guests import page, report
-from conformance.guests.run import Round
+from conformance.guests.rounds import Round
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def wheel() -> Path:
+def wheel(house: str = "wheelhouse") -> Path:
     """The newest wheel of jai that was built here."""
-    wheels = (CHECKOUT / "build/wheelhouse").glob("jai_sandbox-*.whl")
+    wheels = (CHECKOUT / "build" / house).glob("jai_sandbox-*.whl")
     return max(wheels, key=lambda path: path.stat().st_mtime)
 
 

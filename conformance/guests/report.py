@@ -22,7 +22,7 @@ from conformance.guests.machine import QEMU
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conformance.guests.run import Round
+    from conformance.guests.rounds import Round
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / "build/report"
@@ -48,7 +48,8 @@ def _again(its: Round, scenario: str, mode: str) -> dict[str, str]:
         where = f"GUEST={its.place.name}" + ("" if its.home_fs == "here" else f" HOME_FS={its.home_fs}")
         by_hand = its.place.by_hand
     only = [*([f"MODE={mode}"] if mode else []), f"K={shlex.quote(selects(scenario))}"]
-    return {"again": " ".join(["make conformance", where, *only]), "by_hand": by_hand}
+    what = f"make mutants LEAVE_OUT={its.without}" if its.without else "make conformance"
+    return {"again": " ".join([what, where, *only]), "by_hand": by_hand}
 
 
 def _guest(its: Round) -> dict[str, Any]:

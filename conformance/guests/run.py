@@ -1,7 +1,8 @@
 """`make conformance`: sends the scenarios to guests, and judges what comes back.
 
 `python -m conformance.guests.run scenarios [--kernel NAME] [--home-fs NAME] [--mode MODE] [-k EXPRESSION]
-[-- OPTION…]` runs some of them, also with `--guest` on machines that are there already;
+[-- OPTION…]` runs some of them, also with `--guest` on machines that are there already; `… mutants` lets jai
+leave out a protection in each guest, and wants the scenarios that guard it to fail;
 `python -m conformance.guests.run shell` opens a shell in a guest.
 """
 
@@ -17,12 +18,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from conformance.clauses import protections
 from conformance.guests import cache, image, kernels, machine, payload, reach, report, where
-from conformance.guests.table import HOMES, INITS, KERNELS, TOLD, cells, kinds
+from conformance.guests.rounds import HERE, Round
+from conformance.guests.table import HOMES, INITS, KERNELS, LEFT_OUT, TOLD, cells, kinds
 from conformance.jails import MODES
 
 if TYPE_CHECKING:
@@ -33,10 +36,8 @@ THERE = "/opt/conformance"
 UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
 AT_ONCE = 2
 AFTERWARDS = "conformance/guests/after_the_power_cut.py"
-HERE = "here"  # the homes of a machine that is there already, on the file system that they are on
 # What is about this checkout, not about a machine.
 NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
-KEPT_CONSOLE = 40  # lines of each scenario
 NOTHING_SELECTED = 5  # as pytest says it
 
 
@@ -49,80 +50,8 @@ class Parts:
     jai: Path
 
 
-@dataclass
-class Round:
-    """One guest, with what has been seen in it."""
-
-    kernel: str
-    home_fs: str
-    only: str = ""  # an expression for -k
-    place: where.Ssh | where.Vagrant | None = None  # a machine that is not ours to start
-    init: str = "busybox"
-    version: str = ""
-    total: int = 0
-    began: float = 0
-    ended: bool = False
-    writing: bool = False  # jails were left so, and want the power to be cut
-    running: str = ""
-    log: str = ""  # of the kernel, where the machine itself tells it
-    found: dict[str, dict[str, Any]] = field(default_factory=dict)
-    broken: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The guest's name in the report."""
-        if self.place:
-            return self.place.name + ("" if self.home_fs == HERE else f" {self.home_fs}")
-        return f"{self.kernel}/{self.home_fs}" + ("" if self.init == "busybox" else f"/{self.init}")
-
-    @property
-    def selection(self) -> list[str]:
-        """Words for pytest."""
-        return ["-k", self.only] if self.only else []
-
-    @property
-    def failed(self) -> list[str]:
-        """The scenarios that failed."""
-        return [name for name, seen in self.found.items() if seen["outcome"] == "failed"]
-
-    def hear(self, told: dict[str, Any]) -> None:
-        """Take in one line of what the guest tells."""
-        self.total += told.get("total", 0)
-        self.running = told.get("begins", self.running)
-        self.versions.update(told.get("versions", {}))
-        self.ended = self.ended or "end" in told
-        self.writing = told.get("writing", False)
-        self.log = told.get("kernel", self.log)
-        if "scenario" in told:
-            seen = self.found.setdefault(told["scenario"], {"outcome": "passed", "seconds": 0.0, "said": ""})
-            seen["seconds"] += told["seconds"]
-            seen.update(told.get("about", {}))
-            if told["outcome"] != "passed":
-                seen["outcome"] = told["outcome"] if seen["outcome"] != "failed" else "failed"
-                seen["said"] += told["said"]
-            if told["when"] == "teardown":
-                self.running = ""
-
-    def close(self, console: str) -> None:
-        """Judge what only an outsider sees: whether it came to its end, and what its kernel complained of."""
-        if not self.ended and not self.broken:
-            self.broken = f"the guest was lost in {self.running or 'its preparation'}: {console[-2000:]}"
-        if self.running:
-            seen = self.found.setdefault(self.running, {"seconds": 0.0, "said": ""})
-            seen.update(outcome="failed", said="the guest was lost\n")
-        for scenario, lines in machine.passages(console).items():
-            if scenario in self.found:
-                self.found[scenario]["console"] = lines[-KEPT_CONSOLE:]
-        for scenario, lines in machine.complaints(console).items():
-            seen = self.found.setdefault(scenario or "between the scenarios", {"seconds": 0.0, "said": ""})
-            seen["outcome"] = "failed"
-            seen["said"] += "\n".join(["the kernel complained:", *lines[:20], ""])
-
-
-def installed(boot: kernels.Boot, userland: Path) -> Path:
+def installed(boot: kernels.Boot, userland: Path, wheel: Path) -> Path:
     """What `pip install` has made of the wheel in a guest; it takes too long to do that in each."""
-    wheel = payload.wheel()
     install = (image.INSIDE / "install").read_text()
     made_from = cache.key(hashlib.sha256(wheel.read_bytes()).hexdigest(), install, userland.name)
 
@@ -178,7 +107,8 @@ async def _host(its: Round, parts: Parts, options: Sequence[str]) -> None:
     tried = what(too_old=KERNELS[its.kernel].too_old, init=its.init)
     async with machine.guest(its.name, boot, parts.userland) as there:
         say(f"[{its.name}] Linux {boot.version} is up after {time.monotonic() - its.began:.1f} s")
-        await _try(its, there, parts.jai, [*options, *tried])
+        env = {"JAI_LEAVE_OUT": its.without} if its.without else {}
+        await _try(its, there, parts.jai, [*options, *tried], env)
         if its.writing:
             await _cut_power(its, there, parts.jai, options)
         its.close(there.console())
@@ -263,7 +193,8 @@ def prepare(rounds: list[Round]) -> Parts | None:
     if not boots:
         message = f"no kernel to start: {rounds[0].broken}"
         raise machine.MachineError(message)
-    return Parts(userland, boots, installed(next(iter(boots.values())), userland))
+    wheel = payload.wheel("mutants/wheelhouse" if any(its.without for its in rounds) else "wheelhouse")
+    return Parts(userland, boots, installed(next(iter(boots.values())), userland, wheel))
 
 
 async def run(rounds: list[Round], parts: Parts | None, options: Sequence[str]) -> None:
@@ -291,9 +222,20 @@ def conclude(rounds: list[Round], folder: Path) -> int:
     typed = " ".join(f"{name}={shlex.quote(value)}" for name, value in _asked().items())
     place = report.write(report.collect(rounds, f"make conformance {typed}"), folder)
     say(f"the report: {os.path.relpath(place)}")
+    if any(its.without for its in rounds):
+        return _noticed(rounds)
     if counts["failed"] or broken:
         return 1
     return 0 if seen else NOTHING_SELECTED
+
+
+def _noticed(rounds: list[Round]) -> int:
+    """Judge the judges: what jai leaves out must make scenarios fail, and nothing else may go wrong."""
+    for its in rounds:
+        say(
+            f"{its.name}: " + (f"noticed by {len(its.failed)} of {len(its.found)}" if its.failed else "A GAP")
+        )
+    return int(any(its.broken or not its.failed for its in rounds))
 
 
 def _asked() -> dict[str, str]:
@@ -326,7 +268,10 @@ async def shell(its: Round, parts: Parts) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make conformance", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("scenarios", "shell"))
+    parser.add_argument("what", choices=("scenarios", "mutants", "shell"))
+    parser.add_argument(
+        "--leave-out", choices=protections(), action="append", help=f"mutants: {', '.join(LEFT_OUT)}"
+    )
     parser.add_argument("--guest", type=_places, default=[], metavar="WORDS", help=where.WORDS)
     parser.add_argument("--kernel", choices=[*KERNELS, "all", "slice"], help="which kernel; 6.12")
     parser.add_argument("--home-fs", choices=[*HOMES, "all"], help="what homes are on; ext4")
@@ -339,7 +284,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     words = list(sys.argv[1:] if arguments is None else arguments)
     end = words.index("--") if "--" in words else len(words)
     asked = parser.parse_args(words[:end], argparse.Namespace(pytest=words[end + 1 :]))
-    if asked.guest and (asked.kernel or asked.what == "shell"):
+    if asked.guest and (asked.kernel or asked.what != "scenarios"):
         parser.error("a machine that is there already has its own kernel, and its own ssh")
     if asked.guest and asked.home_fs not in (None, *reach.HOMES):
         parser.error(f"homes are made on {', '.join(reach.HOMES)} there, or stay on what /home is on")
@@ -358,8 +303,11 @@ def _rounds(asked: argparse.Namespace) -> list[Round]:
     if asked.guest:
         return [Round("", asked.home_fs or HERE, asked.k, place) for place in asked.guest]
     wanted = cells(asked.kernel or "6.12", asked.home_fs or "ext4")
+    names = (asked.leave_out or LEFT_OUT) if asked.what == "mutants" else [""]
     return [
-        Round(kernel, home_fs, asked.k or only, init=asked.init) for (kernel, home_fs), only in wanted.items()
+        Round(kernel, home_fs, asked.k or only, init=asked.init, without=name)
+        for (kernel, home_fs), only in wanted.items()
+        for name in names
     ]
 
 

@@ -42,3 +42,12 @@ def filters(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open(place / "filter.h", "wb") as header:
         subprocess.run([tool, platform.machine()], check=True, stdout=header)
     return place
+
+
+@pytest.fixture(autouse=True)
+def _needs(request: pytest.FixtureRequest) -> None:
+    """Skip, or fail, tests that need what this machine lacks."""
+    from conformance.abilities import check  # noqa: PLC0415 - only now it can be found
+
+    for mark in request.node.iter_markers("needs"):
+        check(request.getfixturevalue("host"), mark.args[0])

@@ -78,9 +78,9 @@ def test_a_running_jail_leaves_traces(user: User, mode: str) -> None:
 def test_the_kernel_s_complaints_are_noticed(user: User, host: Host) -> None:
     """The control: two overlays on one upper directory are a complaint."""
     abilities.check(host, "root for loop file systems")
-    for name in ("upper", "work", "work2", "one", "two"):
+    for name in ("lower", "upper", "work", "work2", "one", "two"):
         user.make(f"{user.home}/control/{name}/x")
-    options = "lowerdir={0}/documents,upperdir={0}/control/upper,workdir={0}/control/{1}"
+    options = "lowerdir={0}/control/lower,upperdir={0}/control/upper,workdir={0}/control/{1}"
     for where, work in (("one", "work"), ("two", "work2")):
         place = f"{user.home}/control/{where}"
         mount = ["mount", "-n", "-t", "overlay", "none", "-o", options.format(user.home, work), place]

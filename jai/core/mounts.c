@@ -231,8 +231,11 @@ static int descend(struct depth *at, const char *name, const struct stat *stat)
 	struct stat parent;
 	int made;
 
-	if (real < 0)
+	if (real < 0) {
+		/* It was a directory a moment ago. */
+		errno = errno == ENOTDIR || errno == ENOENT ? ESTALE : errno;
 		return -1;
+	}
 	made = mkdirat(at->layer, name, 0700) == 0;
 	if (!made && errno != EEXIST)
 		return -1;
@@ -247,14 +250,20 @@ static int descend(struct depth *at, const char *name, const struct stat *stat)
 	return 0;
 }
 
-/* The same path may be reached by two masks. A whiteout is device 0:0. */
-static int put_whiteout(const struct depth *at, const char *name)
+/* A whiteout is device 0:0. A link is kept as it was when it was followed to a masked thing. */
+static int hide(int layer, const char *name, const char *link)
+{
+	return link[0] ? symlinkat(link, layer, name) : mknodat(layer, name, S_IFCHR, 0);
+}
+
+/* The same path may be reached by two masks. */
+static int put_whiteout(const struct depth *at, const char *name, const char *link)
 {
 	struct stat parent;
 
 	if (at->below && fstat(at->layer, &parent) < 0)
 		return errno;
-	if (mknodat(at->layer, name, S_IFCHR, 0) < 0 && errno != EEXIST)
+	if (hide(at->layer, name, link) < 0 && errno != EEXIST)
 		return errno;
 	return at->below && restore_times(at->layer, &parent) < 0 ? errno : 0;
 }
@@ -290,7 +299,7 @@ int op_mask(struct state *s, const struct jai_step *step)
 		if (missing && errno != ENOENT && errno != EACCES)
 			return errno;
 		if (!slash || missing || !S_ISDIR(stat.st_mode))
-			return put_whiteout(&at, name);
+			return put_whiteout(&at, name, slash ? "" : text(s, step->extra));
 		if (descend(&at, name, &stat) < 0)
 			/* An earlier, shorter mask covers this one: a whiteout is no directory. */
 			return errno == ENOTDIR || errno == ELOOP ? 0 : errno;

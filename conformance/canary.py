@@ -27,7 +27,7 @@ while True:
     peer, _ = listener.accept()
     with peer:
         try:
-            peer.settimeout(2)
+            peer.settimeout(5)
             peer.recv(4096)
             head = f"HTTP/1.0 200 OK\\r\\nContent-Length: {len(token)}\\r\\n\\r\\n"
             peer.sendall((head + token).encode())
@@ -54,7 +54,9 @@ class Canary:
         """Since when it lives, and what its socket answers."""
         host = self.account.host
         if host.backend.NAME == "local":
-            return {"type": "process", "alive since": self._since(), "answer": self._answer()}
+            # Where the machine is emulated and busy it may be late: that is no loss.
+            answer = self._answer() or self._answer() or self._answer()
+            return {"type": "process", "alive since": self._since(), "answer": answer}
         line = f"cut -d' ' -f22 /proc/{self.pid}/stat; curl -q -s --noproxy '*' --max-time 5 {self.url}"
         since, _, answer = run(host, line).stdout.partition("\n")
         return {"type": "process", "alive since": since or "dead", "answer": answer}
@@ -67,7 +69,7 @@ class Canary:
 
     def _answer(self) -> str:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as peer:
+            with socket.create_connection(("127.0.0.1", self.port), 20) as peer:
                 peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 with peer.makefile() as told:
                     return told.read().rpartition("\n")[2]

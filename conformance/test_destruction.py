@@ -434,7 +434,7 @@ def test_a_fork_bomb_ends_inside(jail: MakeJail, outside: Outside, mode: str) ->
 def test_a_memory_hog_ends_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Above the limit there is no memory; below it there is."""
     before = outside.state()
-    acts = {"little": "bytearray(1 << 20)", "much": "mmap.mmap(-1, 1 << 30)"}
+    acts = {"little": "bytearray(1 << 20)", "much": "mmap.mmap(-1, 500 << 20)"}
 
     answers = jail(mode).tries(acts, "--limit", f"as={400 << 20}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import testinfra
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,4 +51,4 @@ def _needs(request: pytest.FixtureRequest) -> None:
     from conformance.abilities import check  # noqa: PLC0415 - only now it can be found
 
     for mark in request.node.iter_markers("needs"):
-        check(request.getfixturevalue("host"), mark.args[0])
+        check(testinfra.get_host("local://"), mark.args[0])

@@ -77,10 +77,14 @@ def test_what_is_too_old_serves_on_where_it_can_not_be_renewed() -> None:
 
 
 def test_a_complaint_of_the_kernel_belongs_to_a_scenario() -> None:
-    """What is between two marks belongs to the first; harmless lines to nobody."""
-    found = machine.complaints(BOOTING + CONSOLE)
+    """What is between two marks belongs to the first; harmless lines to nobody, nor does a boot."""
+    log = BOOTING + CONSOLE + BOOTING + CONSOLE
 
-    assert {name: len(lines) for name, lines in found.items()} == {"": 2, "test_b": 1}
+    found = machine.complaints(machine.passages(log, boots=True))
+
+    assert {name: len(lines) for name, lines in found.items()} == {"": 2, "test_b": 2}
+    everything = machine.complaints(machine.passages(BOOTING + CONSOLE, boots=False))
+    assert {name: len(lines) for name, lines in everything.items()} == {"": 2, "test_b": 1}
 
 
 @pytest.mark.parametrize(("end", "console", "failed", "broken"), [

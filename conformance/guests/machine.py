@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 from conformance.guests import cache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from io import BufferedRWPair
     from pathlib import Path
 
@@ -132,7 +132,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 async def guest(name: str, boot: kernels.Boot, userland: Path) -> AsyncIterator[Machine]:
     """A guest with that kernel, from its start to its end."""
     accelerator = await _accelerator(boot, userland)
-    async with _started(name, boot, userland, accelerator, START_LIMIT) as machine:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            start = _started(name, boot, userland, accelerator, START_LIMIT)
+            machine = await stack.enter_async_context(start)
+        except MachineError:
+            # An emulated processor may trip over a kernel that patches itself while it boots: once more.
+            start = _started(name, boot, userland, accelerator, START_LIMIT)
+            machine = await stack.enter_async_context(start)
         yield machine
 
 
@@ -232,23 +239,29 @@ SICK = re.compile(
     r"WARNING: |BUG: |Oops|Kernel panic|general protection fault|Call Trace|blocked for more than"
     r"|EXT4-fs error|BTRFS (?:error|critical)|XFS.*(?:[Cc]orrupt|Internal error)|refcount_t: |UBSAN|KASAN"
 )
+CLOCK = re.compile(r"\[ *(\d+\.\d+)\]")
 MARK = re.compile(r"jai-scenario:(.*)")
 
 
-def passages(console: str) -> dict[str, list[str]]:
-    """What the kernel printed while which scenario ran; "" stands for the time between them."""
+def passages(console: str, *, boots: bool) -> dict[str, list[str]]:
+    """What the kernel printed while which scenario ran; "" stands for the time between them.
+
+    A kernel whose clock starts anew boots, as it may do at first: nothing of jai runs there until a mark.
+    """
     found: dict[str, list[str]] = {}
-    scenario = ""
+    scenario, before = "", 0.0
     for line in console.splitlines():
-        mark = MARK.search(line)
+        mark, clock = MARK.search(line), CLOCK.match(line)
+        now = float(clock[1]) if clock else before
+        boots, before = (boots or now < before) and not mark, now
         if mark:
             scenario = mark[1].strip()
-        else:
+        elif not boots:
             found.setdefault(scenario, []).append(line.strip())
     return found
 
 
-def complaints(console: str) -> dict[str, list[str]]:
-    """The same, but only what the kernel complained of."""
-    sick = {name: [line for line in lines if SICK.search(line)] for name, lines in passages(console).items()}
+def complaints(said: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Of what the kernel printed, only what it complained of."""
+    sick = {name: [line for line in lines if SICK.search(line)] for name, lines in said.items()}
     return {name: lines for name, lines in sick.items() if lines}

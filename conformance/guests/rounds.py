@@ -79,10 +79,11 @@ class Round:
         if self.running:
             seen = self.found.setdefault(self.running, {"seconds": 0.0, "said": ""})
             seen.update(outcome="failed", said="the guest was lost\n")
-        for scenario, lines in machine.passages(console).items():
+        said = machine.passages(console, boots=not self.place)
+        for scenario, lines in said.items():
             if scenario in self.found:
                 self.found[scenario]["console"] = lines[-KEPT_CONSOLE:]
-        for scenario, lines in machine.complaints(console).items():
+        for scenario, lines in machine.complaints(said).items():
             seen = self.found.setdefault(scenario or "between the scenarios", {"seconds": 0.0, "said": ""})
             seen["outcome"] = "failed"
             seen["said"] += "\n".join(["the kernel complained:", *lines[:20], ""])

@@ -127,7 +127,7 @@ def machine(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     for make, name in ((["dropbearkey", "-t"], "host"), (["ssh-keygen", "-q", "-N", "", "-t"], "key")):
         subprocess.run([*make, "ed25519", "-f", str(tmp_path / name)], check=True, capture_output=True)
     ssh = Path("/root/.ssh")
-    ssh.mkdir(0o700)
+    ssh.mkdir(0o700, exist_ok=True)
     (ssh / "config").write_text(CONFIG.format(place=tmp_path))
     shutil.copy(tmp_path / "key.pub", ssh / "authorized_keys")
     with socket.socket() as probe:

@@ -39,6 +39,7 @@ AFTERWARDS = "conformance/guests/after_the_power_cut.py"
 # What is about this checkout, not about a machine.
 NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
 NOTHING_SELECTED = 5  # as pytest says it
+NOT_MADE = 77  # what guests consist of could not be had
 
 
 @dataclass(frozen=True)
@@ -335,7 +336,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         conclude(rounds, asked.report)
         say("interrupted")
         return 130
-    except (machine.MachineError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        say(f"the guests can not be made: {error}")
+        return NOT_MADE
+    except machine.MachineError as error:
         say(str(error))
         return 1
     return conclude(rounds, asked.report)

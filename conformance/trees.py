@@ -65,7 +65,8 @@ class Tree:
 
 def take(path: str, seen_at: str = "") -> Tree:
     """Keep everything in a directory, itself first."""
-    tree, twins = seen_at or path, {}  # type: ignore[var-annotated]
+    tree = seen_at or path
+    twins: dict[tuple[int, int], str] = {}
     kept = [_kept(tree, inside, twins) for inside in (".", *_below(tree, ""))]
     return Tree(path, tree, kept, marks(tree))
 

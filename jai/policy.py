@@ -482,8 +482,8 @@ def _held_links(settings: Settings, host: Host, view: View) -> tuple[tuple[str, 
     the mask names.
     """
     found: dict[str, str] = {}
-    for mask in settings.masks:
-        path = dirname(join(view.home, mask.path))
+    for folder in dict.fromkeys(dirname(join(view.home, mask.path)) for mask in settings.masks):
+        path = folder
         while path != view.home and is_below(path, view.home):
             place, real = join(host.real(dirname(path)), basename(path)), host.real(path)
             if place != real and is_below(place, view.home) and view.tree(place) == "overlay":

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,22 +23,11 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 HERE, MADE = CHECKOUT / "bench", CHECKOUT / "build/bench"
-CORE = CHECKOUT / "build/meson/jai/core/libjai-core.a"
 # Debian's first suite with a bubblewrap that has overlays (0.11 or newer).
 SUITE, DAYS = "trixie", 30
 LIBRARIES = ("ld-linux", "libc.so", "libcap.so", "libpcre2-8.so", "libselinux.so")
 PROGRAMS = {"bare-calls": "bare_calls.c", "core-alone": "core_alone.c", "clocked": "clocked.c"}
-CC = (
-    "cc",
-    "-std=gnu11",
-    "-D_GNU_SOURCE",
-    "-O2",
-    "-static",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    f"-I{CHECKOUT / 'jai/core'}",
-)
+CORE = CHECKOUT / "jai/core"
 
 
 def main(words: Sequence[str]) -> int:
@@ -46,7 +36,7 @@ def main(words: Sequence[str]) -> int:
     shutil.rmtree(tools, ignore_errors=True)
     tools.mkdir(parents=True)
     for name, source in PROGRAMS.items():
-        subprocess.run([*CC, "-o", tools / name, HERE / source, CORE], check=True)
+        subprocess.run([*_compiler(), "-o", tools / name, HERE / source, *_core(source)], check=True)
     try:
         shutil.copytree(cache.kept("bubblewrap", cache.key(SUITE), _fetch, days=DAYS), tools / "bubblewrap")
     except (OSError, subprocess.CalledProcessError) as error:
@@ -59,6 +49,22 @@ def main(words: Sequence[str]) -> int:
     )
     report(MADE / "results.json", HERE)
     return done.returncode
+
+
+def _compiler() -> list[str | Path]:
+    """Give a line that compiles and links as jai/meson.build does for the launcher."""
+    line: list[str | Path] = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]
+    line += [f"-I{CORE}", f"-I{CHECKOUT / 'build/meson/jai/core/filter'}"]
+    if not shutil.which("musl-gcc"):
+        return ["cc", *line]
+    after = [f"-idirafter{path}" for path in ("/usr/include", f"/usr/include/{platform.machine()}-linux-gnu")]
+    return ["musl-gcc", *line, *after, CHECKOUT / "jai/launcher/memory.c"]
+
+
+def _core(source: str) -> list[Path]:
+    """Give the files of the core that a program is made of; the one with clocks includes one itself."""
+    left_out = {"mutants.c", *(["steps.c"] if source == "clocked.c" else [])}
+    return [path for path in CORE.glob("*.c") if path.name not in left_out]
 
 
 def _fetch(folder: Path) -> None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sysconfig
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,11 +109,9 @@ def failure(function: Callable[..., object], *arguments: object, **options: obje
 
 
 @pytest.fixture(scope="module")
-def helper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def helper() -> Iterator[Path]:
     """Install the helper in a mount namespace with an /etc/subuid of its own: its path."""
-    built = tmp_path_factory.mktemp("helper") / "jai-idmap"
-    source = [str(HELPER / "idmap.c"), f"-I{CORE}"]
-    subprocess.run([str(CC), *FLAGS, "-static", *source, "-o", str(built)], check=True)
+    built = Path(sysconfig.get_path("platlib"), "jai/helper/jai-idmap")
     outside = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     unshare(NEWNS)
     try:
@@ -901,7 +900,11 @@ def test_it_does_not_care_how_it_is_started(kind: str, place: Path, helper: Path
 
 @pytest.mark.parametrize("number", [0, 1, 3, 4, 5, 6, 7, 8])
 def test_without_resources_it_fails_cleanly(number: int, place: Path, helper: Path) -> None:
-    """With no descriptors or memory to be had there is an error or an end, and never a crash."""
+    """With no descriptors or memory to be had there is an error or an end, and never a crash.
+
+    But musl's start ends a privileged program on purpose, by an invalid instruction or address, that may not
+    have three descriptors.
+    """
 
     def work() -> tuple[str, int]:
         session = Session(helper, limits(number))
@@ -910,7 +913,7 @@ def test_without_resources_it_fails_cleanly(number: int, place: Path, helper: Pa
     answer, status = as_user(work)
 
     assert answer in {"END", "EMFILE", "EBADF", "EAGAIN"}
-    assert status in {0, 1}
+    assert status in {0, 1} or (number < 3 and status == -signal.SIGSEGV)
 
 
 def test_without_memory_there_is_no_answer(place: Path, helper: Path) -> None:
@@ -1157,7 +1160,7 @@ def test_nobody_else_decides_about_a_mount(helper: Path, place: Path) -> None:
 
 CALLED = """
     __errno_location _exit alarm close dprintf dup3 environ fstat getgid getpid getppid getsockopt getuid
-    ioctl kill memchr open openat prctl raise read recvmsg sendmsg setfsuid setresgid setresuid setrlimit
+    ioctl kill memchr open openat prctl read recvmsg sendmsg setfsuid setresgid setresuid setrlimit
     signal sigprocmask snprintf stat strchrnul strspn strtoull syscall umask unshare waitpid
 """
 

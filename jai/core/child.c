@@ -81,14 +81,14 @@ int op_limit(struct state *s, const struct jai_step *step)
 	struct rlimit limit;
 
 	(void)s;
-	if (getrlimit((__rlimit_resource_t)step->mode, &limit) < 0)
+	if (getrlimit((int)step->mode, &limit) < 0)
 		return errno;
 	/* Only ever downwards: a limit that is tighter already stays. */
 	if (limit.rlim_max > step->number)
 		limit.rlim_max = step->number;
 	if (limit.rlim_cur > limit.rlim_max)
 		limit.rlim_cur = limit.rlim_max;
-	return setrlimit((__rlimit_resource_t)step->mode, &limit) < 0 ? errno : 0;
+	return setrlimit((int)step->mode, &limit) < 0 ? errno : 0;
 }
 
 static int enter(const char *path)

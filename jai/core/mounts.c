@@ -101,15 +101,19 @@ static int make_file(const struct state *s, const char *path, mode_t mode, const
 static int make_mount_point(const struct state *s, const char *path, int directory)
 {
 	char parent[4096];
-	size_t length = (size_t)(strrchr(path, '/') - path);
+	const char *name;
+	auto_fd dir = open_parent(s, path, &name);
 
-	if (directory)
-		return make_directories(s, path, 0755);
-	memcpy(parent, path, length);
-	parent[length] = '\0';
-	if (length && make_directories(s, parent, 0755) < 0)
+	if (dir < 0 && errno == ENOENT) {
+		memcpy(parent, path, (size_t)(name - path));
+		parent[name - path - 1] = '\0';
+		if (make_directories(s, parent, 0755) < 0)
+			return -1;
+		dir = open_parent(s, path, &name);
+	}
+	if (dir < 0)
 		return -1;
-	return make_file(s, path, 0600, "");
+	return directory ? mkdirat(dir, name, 0755) : mknodat(dir, name, S_IFREG | 0600, 0);
 }
 
 /* Attaches a mount at a place in the jail. */
@@ -198,37 +202,31 @@ static int start_mask_layer(struct state *s, const struct jai_step *step)
 	return 0;
 }
 
-/* A new name in it has changed the directory's times. */
-static int restore_times(int layer, const struct stat *real)
+/* Lets go of the directory that masks have come to; new names in it have changed its times. */
+static int leave(struct mask_place *at)
 {
-	const struct timespec times[] = {real->st_atim, real->st_mtim};
+	int result = 0;
+	struct stat real;
 
-	return futimens(layer, times);
-}
-
-/* The directories that a mask has come to: the real one and its copy in the layer. At first they
- * are the tops, which are not ours to close; the layer's is a mount, which has no times to be read,
- * and needs none: those of the changes win. */
-struct depth {
-	int real, layer;
-	int below;
-};
-
-static void leave(struct depth *at)
-{
-	if (at->below) {
+	if (at->size) {
+		if (at->touched) {
+			result = fstat(at->real, &real);
+			if (result == 0)
+				result = futimens(at->layer,
+						  (struct timespec[]){real.st_atim, real.st_mtim});
+		}
 		close_fd(&at->real);
 		close_fd(&at->layer);
 	}
+	*at = (struct mask_place){0};
+	return result;
 }
-#define auto_depth __attribute__((cleanup(leave))) struct depth
 
 /* Goes one directory down in both trees; the layer's copy is made where it is missing. */
-static int descend(struct depth *at, const char *name, const struct stat *stat)
+static int descend(struct mask_place *at, const char *name, const struct stat *stat)
 {
 	auto_fd real = openat(at->real, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	auto_fd layer = -1;
-	struct stat parent;
 	int made;
 
 	if (real < 0) {
@@ -239,14 +237,11 @@ static int descend(struct depth *at, const char *name, const struct stat *stat)
 	made = mkdirat(at->layer, name, 0700) == 0;
 	if (!made && errno != EEXIST)
 		return -1;
+	at->touched |= made;
 	layer = openat(at->layer, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (layer < 0 || (made && copy_attributes(layer, stat) < 0))
+	if (layer < 0 || (made && copy_attributes(layer, stat) < 0) || leave(at) < 0)
 		return -1;
-	if (made && at->below &&
-	    (fstat(at->real, &parent) < 0 || restore_times(at->layer, &parent) < 0))
-		return -1;
-	leave(at);
-	*at = (struct depth){steal_fd(&real), steal_fd(&layer), 1};
+	*at = (struct mask_place){.real = steal_fd(&real), .layer = steal_fd(&layer)};
 	return 0;
 }
 
@@ -257,15 +252,29 @@ static int hide(int layer, const char *name, const char *link)
 }
 
 /* The same path may be reached by two masks. */
-static int put_whiteout(const struct depth *at, const char *name, const char *link)
+static int put_whiteout(struct mask_place *at, const char *name, const char *link)
 {
-	struct stat parent;
+	if (hide(at->layer, name, link) == 0)
+		at->touched = 1;
+	else if (errno != EEXIST)
+		return errno;
+	return 0;
+}
 
-	if (at->below && fstat(at->layer, &parent) < 0)
-		return errno;
-	if (hide(at->layer, name, link) < 0 && errno != EEXIST)
-		return errno;
-	return at->below && restore_times(at->layer, &parent) < 0 ? errno : 0;
+/* Masks come sorted: the directory of the last one is often this one's too. Gives what is left of
+ * the path. */
+static char *find_place(struct state *s, char *path)
+{
+	struct mask_place *at = &s->mask_at;
+
+	if (at->size && strncmp(path, at->path, at->size) == 0 && path[at->size] == '/')
+		return path + at->size + 1;
+	if (leave(at) < 0)
+		return NULL;
+	/* The tops. The layer's is a mount, whose times need no care: those of the changes win. */
+	at->real = s->lower;
+	at->layer = s->masks;
+	return path;
 }
 
 /*
@@ -276,16 +285,16 @@ static int put_whiteout(const struct depth *at, const char *name, const char *li
 int op_mask(struct state *s, const struct jai_step *step)
 {
 	char path[4096];
-	char *name = path;
-	auto_depth at = {-1, -1, 0};
+	char *name;
 
 	if (s->holder >= 0)
 		return 0;
 	if (s->masks < 0 && start_mask_layer(s, step) < 0)
 		return errno;
 	strcpy(path, text(s, step->target));
-	at.real = s->lower;
-	at.layer = s->masks;
+	name = find_place(s, path);
+	if (!name)
+		return errno;
 	for (;;) {
 		char *slash = strchr(name, '/');
 		struct stat stat;
@@ -295,14 +304,16 @@ int op_mask(struct state *s, const struct jai_step *step)
 			*slash = '\0';
 		/* What we may not look into, the command may not either; it is left out as a whole.
 		 */
-		missing = fstatat(at.real, name, &stat, AT_SYMLINK_NOFOLLOW) < 0;
+		missing = fstatat(s->mask_at.real, name, &stat, AT_SYMLINK_NOFOLLOW) < 0;
 		if (missing && errno != ENOENT && errno != EACCES)
 			return errno;
 		if (!slash || missing || !S_ISDIR(stat.st_mode))
-			return put_whiteout(&at, name, slash ? "" : text(s, step->extra));
-		if (descend(&at, name, &stat) < 0)
+			return put_whiteout(&s->mask_at, name, slash ? "" : text(s, step->extra));
+		if (descend(&s->mask_at, name, &stat) < 0)
 			/* An earlier, shorter mask covers this one: a whiteout is no directory. */
 			return errno == ENOTDIR || errno == ELOOP ? 0 : errno;
+		s->mask_at.path = text(s, step->target);
+		s->mask_at.size = (size_t)(slash - path);
 		name = slash + 1;
 	}
 }
@@ -360,7 +371,7 @@ static int make_overlay(struct state *s, const struct jai_step *step)
 	if (step->flags & JAI_MAPPED && detach_layer(lower) < 0)
 		return -1;
 	if (s->masks >= 0) {
-		if (detach_layer(s->masks) < 0)
+		if (leave(&s->mask_at) < 0 || detach_layer(s->masks) < 0)
 			return -1;
 		close(steal_fd(&s->masks));
 		close(steal_fd(&s->lower));

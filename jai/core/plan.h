@@ -20,6 +20,15 @@ struct plan {
 	uint32_t envc;
 };
 
+/* The directory that the last mask came to, in the home and in the layer of masks; without a path
+ * it is the top of both, whose descriptors are the state's. */
+struct mask_place {
+	const char *path;
+	size_t size; /* of that path, without what follows */
+	int real, layer;
+	int touched; /* something was put into the layer's */
+};
+
 /* What the processes of the jail carry along from step to step. */
 struct state {
 	struct plan plan;
@@ -36,7 +45,8 @@ struct state {
 	int root;		    /* the jail's root */
 	int lower;		    /* the real home, while masks are made */
 	int masks;		    /* the layer of whiteouts, while it is made */
-	uint64_t key;		    /* what runs must have in common to share an overlay */
+	struct mask_place mask_at;
+	uint64_t key; /* what runs must have in common to share an overlay */
 	uint64_t keep[JAI_MAX_KEPT];
 	uint32_t kept;
 	pid_t command;

@@ -17,7 +17,13 @@
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
 
-enum { SEALED_MAGIC = 0x4c41454a, SEALED_VERSION = 1, MAX_ENTRY = 1 << 24, MAX_PREFIX = 32 };
+enum {
+	SEALED_MAGIC = 0x4c41454a,
+	SEALED_VERSION = 1,
+	MAX_ENTRY = 1 << 24,
+	MAX_PREFIX = 32,
+	FIRST_ROOM = 8192
+};
 
 /* Behind it lie the parts, in this order, without gaps. */
 struct header {
@@ -44,7 +50,7 @@ struct bytes {
 static void add(struct bytes *b, const void *data, size_t size)
 {
 	if (!b->at || b->size + size > b->room) {
-		size_t room = 2 * (b->size + size) + 1024;
+		size_t room = 2 * (b->size + size) + FIRST_ROOM;
 		char *at = realloc(b->at, room);
 
 		if (!at) {
@@ -96,13 +102,16 @@ static int is_private(const char *name, size_t size)
 	return 0;
 }
 
+/* By the bytes of the names, which end before the "=". */
 static int by_name(const void *one, const void *other)
 {
 	const char *a = *(const char *const *)one, *b = *(const char *const *)other;
-	size_t a_size = strcspn(a, "="), b_size = strcspn(b, "=");
-	int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
 
-	return order ? order : (a_size > b_size) - (a_size < b_size);
+	while (*a == *b && *a && *a != '=') {
+		a++;
+		b++;
+	}
+	return (*a == '=' ? 0 : (unsigned char)*a) - (*b == '=' ? 0 : (unsigned char)*b);
 }
 
 /* The names of the variables, sorted; their values are facts where a decision rested on them. */

@@ -1,5 +1,6 @@
 /*
- * After clone: the keeper and init.  Only async-signal-safe calls here and in what a step executes.
+ * After clone: the keeper and init.  Only async-signal-safe calls here and in what a step executes,
+ * and not raise(3): musl would send the signal to the process that cloned us.
  *
  * The four processes of a jail:
  *

@@ -135,15 +135,14 @@ static int wait_for(pid_t child, int options)
  */
 static int make_map(void)
 {
-	const pid_t self = getpid();
-	const pid_t child = sys_clone3(CLONE_FILES | CLONE_NEWUSER, SIGCHLD, NULL);
+	const pid_t self = getpid(), child = sys_clone3(CLONE_FILES | CLONE_NEWUSER, SIGCHLD, NULL);
 	auto_fd proc = -1;
 	int error;
 
 	if (child == 0) {
 		error = leave(open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC), MAP);
 		if (!error && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == self)
-			raise(SIGSTOP);
+			kill(getpid(), SIGSTOP); /* with musl, raise stops our parent */
 		_exit(error ?: EINTR);
 	}
 	error = wait_for(child, WUNTRACED);
@@ -220,8 +219,9 @@ static bool is_request(struct msghdr *message, struct idmap_request *r, ssize_t 
 	if (r->verb == IDMAP_IDENTITY)
 		return !control && r->inside >= 1 && r->inside <= 1U << 31;
 	if ((r->verb != IDMAP_MOUNT && r->verb != IDMAP_CLONE) || r->inside || !control ||
-	    control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS ||
-	    control->cmsg_len != CMSG_LEN(sizeof(int)) || CMSG_NXTHDR(message, control))
+	    message->msg_controllen != CMSG_SPACE(sizeof(int)) ||
+	    control->cmsg_len != CMSG_LEN(sizeof(int)) || control->cmsg_level != SOL_SOCKET ||
+	    control->cmsg_type != SCM_RIGHTS)
 		return false;
 	return (*fd = *(int *)(void *)CMSG_DATA(control)) >= 0;
 }

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from conformance.clauses import protections
 from conformance.guests import cache, image, kernels, machine, payload, reach, report, where
 from conformance.guests.rounds import HERE, Round
-from conformance.guests.table import HOMES, INITS, KERNELS, LEFT_OUT, TOLD, cells, kinds
+from conformance.guests.table import HOMES, INITS, KERNELS, LEFT_OUT, NOT_IN_GUESTS, TOLD, cells, kinds
 from conformance.jails import MODES
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ THERE = "/opt/conformance"
 UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
 AT_ONCE = 2
 AFTERWARDS = "conformance/guests/after_the_power_cut.py"
-# What is about this checkout, not about a machine.
-NOT_IN_GUESTS = ("test_clauses.py", "test_the_judge.py")
 NOTHING_SELECTED = 5  # as pytest says it
 NOT_MADE = 77  # what guests consist of could not be had
 
@@ -303,11 +301,11 @@ def _rounds(asked: argparse.Namespace) -> list[Round]:
     """A guest for each kernel and each file system, or a round on each machine that was named."""
     if asked.guest:
         return [Round("", asked.home_fs or HERE, asked.k, place) for place in asked.guest]
-    wanted = cells(asked.kernel or "6.12", asked.home_fs or "ext4")
+    wanted = cells(asked.kernel or "6.12", asked.home_fs or "ext4", asked.init)
     names = (asked.leave_out or LEFT_OUT) if asked.what == "mutants" else [""]
     return [
-        Round(kernel, home_fs, asked.k or only, init=asked.init, without=name)
-        for (kernel, home_fs), only in wanted.items()
+        Round(cell.kernel, cell.home_fs, asked.k or only, init=cell.init, without=name)
+        for cell, only in wanted.items()
         for name in names
     ]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 200
 # Milliseconds, that all of it together may cost, and what a machine that others use may add.
-BUDGET, ROOM = 0.3, 2
+BUDGET, ROOM = 0.3, 1.5
 WHOLE, ALL = "the whole jail", "all of these together"
 # Of what surrounds the process: what the table calls it, and what is left out.
 PROTECTIONS = {

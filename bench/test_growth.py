@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.parametrize("account", ["ada"], indirect=True)
 
 SIZES = (10, 100, 1000)
-ROUNDS = 12
+ROUNDS = 8
 
 
 def take(bench: Bench, subject: str, size: int, jobs: dict[str, Job]) -> None:
@@ -103,7 +103,7 @@ def test_big_trees(bench: Bench) -> None:
 
     def turn(name: str) -> None:
         bench.keep_plan(words)
-        for job, found in bench.time(jobs, rounds=15).items():
+        for job, found in bench.time(jobs, rounds=10).items():
             times.setdefault(f"{job}, {name}", []).extend(found)
 
     turn("few files")

@@ -9,6 +9,7 @@ from jai import steps
 from jai._core import lib
 from jai.grants import DEV, PROC
 from jai.policy import RUN, SCRIPT_PLACE
+from jai.ssh import FOLDER as SSH
 from jai.steps import INERT, MAKE, MAPPED, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False
@@ -56,7 +57,8 @@ def plan(policy: Policy, passwd: str = "", group: str = "") -> list[Step]:
         found.append(steps.namespace_limit("max_cgroup_namespaces", 0))
     found.append(steps.root(RDONLY | INERT))
     found += tree
-    found += [steps.seal(path) for path in (DEV, RUN, *policy.skeletons)]
+    sealed = (DEV, RUN, *([SSH] if policy.ssh_files else []), *policy.skeletons)
+    found += [steps.seal(path) for path in sealed]
     found += [steps.pivot(), steps.init(), steps.proc(PROC)]
     if account.uid == 0:
         found += [steps.bind(path, path, RDONLY | INERT | NOEXEC) for path in policy.root_proc]
@@ -95,6 +97,8 @@ def _tree(policy: Policy, *, overlaid: bool, passwd: str, group: str) -> list[St
     tmp = [_own(policy, path, policy.layout.tmp, INERT) for path in policy.private_tmp]
     places: list[Place] = [(step.target, [step]) for step in tmp]
     places += [(DEV, _dev(policy, passwd, group)), (RUN, _run(policy))]
+    if policy.ssh_files:
+        places.append((SSH, _ssh(policy)))
     if policy.runtime_dir:
         places.append((policy.runtime_dir, [steps.tmpfs(policy.runtime_dir, 0o700, INERT | MAKE)]))
     if overlaid:
@@ -156,6 +160,13 @@ def _run(policy: Policy) -> list[Step]:
     found = [steps.tmpfs(RUN, 0o755, INERT | NOEXEC)]
     found += [steps.bind(path, source, RDONLY | NOSUID | NODEV | MAKE) for path, source in policy.run_files]
     return found
+
+
+def _ssh(policy: Policy) -> list[Step]:
+    return [
+        steps.tmpfs(SSH, 0o755, INERT | NOEXEC, "16m"),
+        *(steps.file(path, content) for path, content in policy.ssh_files),
+    ]
 
 
 def _watch(each: Protected) -> Step:

@@ -11,6 +11,7 @@ from jai.host import HELPER
 from jai.protect import Protected, can_be_written, find_protected
 from jai.record import Record
 from jai.settings import apply_environment
+from jai.ssh import find_copies
 from jai.store import Layout, layout, local_state
 from jai.system import basename, dirname, fsencode, join, normpath
 
@@ -129,6 +130,7 @@ class Policy(Record):
     private_tmp: tuple[str, ...]
     runtime_dir: str
     run_files: tuple[tuple[str, str], ...]
+    ssh_files: tuple[tuple[str, str], ...]
     devices: tuple[str, ...]
     terminal: str
     session: bool
@@ -221,6 +223,7 @@ def _machine(settings: Settings, host: Host, home: str) -> dict[str, Any]:
         "devices": _devices(settings, host),
         "runtime_dir": _runtime_dir(host, home),
         "run_files": _run_files(host),
+        "ssh_files": find_copies(host),
         "terminal": host.terminal(),
         "session": not host.controlled(),
         "scopes": SCOPE_ALL if host.landlock() >= LANDLOCK_SCOPES else 0,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TRUE = ("/bin/true",)
 PLAIN, OVERLAY = "bubblewrap", "bubblewrap, overlay"
+WHERE = ("/usr/bin/readlink", "/proc/self/ns/mnt")
+ONLY_RULES = ("landrun",)  # has no namespaces, but Landlock's rules
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def others(account: Account) -> dict[str, list[str]]:
 
 
 def usable(account: Account, cwd: str, absent: dict[str, str]) -> dict[str, list[str]]:
-    """Give those that are installed and run here; `absent` gets the others, with the reason."""
+    """Give those that are installed and work here; `absent` gets the others, with the reason."""
     found = {}
     for name, words in others(account).items():
         program = account.sh(f"command -v {words[0]}").stdout.strip()
@@ -87,7 +89,10 @@ def usable(account: Account, cwd: str, absent: dict[str, str]) -> dict[str, list
             absent[name] = "not installed"
             continue
         tried = account.run([program, *words[1:]], cwd=cwd)
-        if tried.rc == 0:
+        where = account.run([program, *words[1 : -len(TRUE)], *WHERE], cwd=cwd).stdout
+        if tried.rc == 0 and name not in ONLY_RULES and where == account.run(WHERE).stdout:
+            absent[name] = "makes no sandbox inside of another"
+        elif tried.rc == 0:
             found[name] = [program, *words[1:]]
         else:
             said = (tried.stderr or tried.stdout).strip().splitlines()

@@ -147,6 +147,7 @@ def strict_mode(host: Host, request: pytest.FixtureRequest) -> None:
 
     Behind the wall the places that it changes are private but read-only, and they stay so for everybody else.
     """
+    abilities.check(host, "root")
     made = [f"SUDO_USER={name} {shlex.quote(_find_jai(request.config))} --setup" for name in wall.ACCOUNTS]
     if "JAI_WALL" in os.environ and not request.config.getoption("--hosts"):
         opened = [f"mount -o remount,bind,rw {path}" for path in ("/etc", wall.LIBEXEC)]

@@ -8,8 +8,7 @@ from __future__ import annotations
 from jai import steps
 from jai._core import lib
 from jai.grants import DEV, PROC
-from jai.policy import RUN, SCRIPT_PLACE
-from jai.ssh import FOLDER as SSH
+from jai.policy import RUN, SCRIPT_PLACE, SSH
 from jai.steps import INERT, MAKE, MAPPED, NODEV, NOEXEC, NOSUID, RDONLY, RECURSIVE, Step
 
 TYPE_CHECKING = False

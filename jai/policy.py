@@ -11,7 +11,6 @@ from jai.host import HELPER
 from jai.protect import Protected, can_be_written, find_protected
 from jai.record import Record
 from jai.settings import apply_environment
-from jai.ssh import find_copies
 from jai.store import Layout, layout, local_state
 from jai.system import basename, dirname, fsencode, join, normpath
 
@@ -41,6 +40,7 @@ RUN_FILES = (
     "/run/opengl-driver",
 )
 RESOLV_CONF = "/etc/resolv.conf"
+SSH = "/etc/ssh/ssh_config.d"
 
 # For root as the jailed user: uid 0 may write these without any capability.
 ROOT_PROC = tuple(
@@ -223,7 +223,7 @@ def _machine(settings: Settings, host: Host, home: str) -> dict[str, Any]:
         "devices": _devices(settings, host),
         "runtime_dir": _runtime_dir(host, home),
         "run_files": _run_files(host),
-        "ssh_files": find_copies(host),
+        "ssh_files": _ssh_files(host),
         "terminal": host.terminal(),
         "session": not host.controlled(),
         "scopes": SCOPE_ALL if host.landlock() >= LANDLOCK_SCOPES else 0,
@@ -534,6 +534,15 @@ def _run_files(host: Host) -> tuple[tuple[str, str], ...]:
         if at and at.type in ("file", "directory"):
             found[path] = host.real(path)
     return tuple(sorted(found.items()))
+
+
+def _ssh_files(host: Host) -> tuple[tuple[str, str], ...]:
+    """Give (path, content) of what ssh would not trust as nobody's; root's files stay root's for root."""
+    if host.account.uid == 0 or not host.names(SSH):
+        return ()
+    from jai.ssh import find_copies  # noqa: PLC0415 - many machines have no such files
+
+    return find_copies(host, SSH)
 
 
 def _devices(settings: Settings, host: Host) -> tuple[str, ...]:

@@ -8,28 +8,25 @@ included file, and not at that of /etc/ssh/ssh_config itself.
 
 from __future__ import annotations
 
-from jai.system import join
+from jai.system import dirname, join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jai.host import Host
 
-FOLDER = "/etc/ssh/ssh_config.d"
 DEEPEST, MOST = 16, 100  # includes in includes, as ssh; files
 OTHERS_WRITE = 0o022
 PATTERN = ("*", "?", "[")
 
 
-def find_copies(host: Host) -> tuple[tuple[str, str], ...]:
-    """Give (path, content) of each file of the folder, and of what these include; nothing for root."""
-    if host.account.uid == 0:
-        return ()
+def find_copies(host: Host, folder: str) -> tuple[tuple[str, str], ...]:
+    """Give (path, content) of each file of the folder, and of what these include."""
     copies: dict[str, str] = {}
-    for name in sorted(host.names(FOLDER)):
-        text = _trusted(host, join(FOLDER, name))
+    for path in (join(folder, name) for name in sorted(host.names(folder))):
+        text = _trusted(host, path)
         if text is not None and len(copies) < MOST:
-            copies[join(FOLDER, name)] = ""  # takes its place before what it includes
-            copies[join(FOLDER, name)] = _with_copies(host, text, copies, 1)
+            copies[path] = ""  # takes its place before what it includes
+            copies[path] = _with_copies(host, text, copies, 1)
     return tuple(copies.items())
 
 
@@ -69,7 +66,7 @@ def _copied(host: Host, word: str, copies: dict[str, str], depth: int) -> str:
     if text is None or len(copies) >= MOST:
         return word
     # Not *.conf: only who includes it reads it.
-    copy = join(FOLDER, f"included-{len(copies)}")
+    copy = f"{dirname(next(iter(copies)))}/included-{len(copies)}"
     copies[copy] = ""
     copies[copy] = _with_copies(host, text, copies, depth + 1)
     return copy

@@ -37,6 +37,7 @@ OWN = {
         "jai.run",
         "jai.sealed",
         "jai.settings",
+        "jai.ssh",  # where /etc/ssh/ssh_config.d holds files
         "jai.steps",
         "jai.store",
         "jai.system",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.abilities import needs
 from conformance.accounts import must, run
 from conformance.conftest import *  # noqa: F403 - its fixtures
 from jai.host import Host, look_at_file
@@ -241,6 +242,7 @@ def test_what_is_set_does_not_follow_what_is_outside(warm: Warm) -> None:
     assert warm.start("sh", "-c", "echo $COLOR", env={"COLOR": "blue"}).stdout == "red\n"
 
 
+@needs("root")
 def test_a_new_group(warm: Warm) -> None:
     """Who is in another group is somebody else."""
     line = shlex.join(
@@ -257,6 +259,7 @@ def test_a_new_group(warm: Warm) -> None:
     assert (same.rc, other.rc) == (0, 125)
 
 
+@needs("root")
 def test_a_new_mount(warm: Warm) -> None:
     """Where it is does not matter: the table of mounts is another one."""
     host = warm.account.host
@@ -497,6 +500,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     assert not warm.serves("sh", "-c", "true")
 
 
+@needs("root")
 def test_another_group(warm: Warm) -> None:
     """Which group a directory has counts too: a strict jail says when it can not write there."""
     warm.seal("sh", "-c", "true")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from jai.ssh import DEEPEST, FOLDER, MOST, find_copies
+from jai.policy import SSH as FOLDER
+from jai.ssh import DEEPEST, MOST, find_copies
 from tests.fakes import FakeHost
 
 
-def machine(files: dict[str, str], *, uid: int = 1000) -> FakeHost:
+def machine(files: dict[str, str]) -> FakeHost:
     """Give a machine where root has these files."""
-    host = FakeHost(uid=uid)
+    host = FakeHost()
     for path, text in files.items():
         host.add(path, "file", owner=0, mode=0o644)
         host.texts[path] = text
@@ -19,13 +20,12 @@ def machine(files: dict[str, str], *, uid: int = 1000) -> FakeHost:
 
 def copies(host: FakeHost) -> dict[str, str]:
     """Give what is copied, by the names in the folder."""
-    return {path.removeprefix(f"{FOLDER}/"): text for path, text in find_copies(host)}  # type: ignore[arg-type]
+    return {path.removeprefix(f"{FOLDER}/"): text for path, text in find_copies(host, FOLDER)}  # type: ignore[arg-type]
 
 
 def test_nothing_is_copied_where_nothing_is() -> None:
-    """Most machines have no such file, and as root nothing is needed."""
+    """Many machines have no such file."""
     assert copies(machine({})) == {}
-    assert copies(machine({f"{FOLDER}/a.conf": "Port 1\n"}, uid=0)) == {}
 
 
 def test_files_are_copied_as_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,18 @@ NO_IDMAP = 'echo "$JAI_MACHINE" | grep -qw no-idmap'
 A_GUEST = """[ -e /etc/jai-guest ] && ! { echo "$JAI_MACHINE" | grep -qw reached; }"""
 NOT_TOO_OLD = """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 < 5012 }'"""
 
+# Runs a command with a filter that does nothing but answer ENOSYS to openat2, as jai's and systemd's do.
+WITHOUT_OPENAT2 = """
+import ctypes, os, struct, sys
+rows = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
+program = struct.pack("HxxxxxxP", len(rows), ctypes.addressof(code))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+    raise OSError(ctypes.get_errno(), "prctl")
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
 # ability: the shell command that succeeds where it is there
 ABILITIES = {
     "setfacl": "command -v setfacl",
@@ -32,6 +45,8 @@ ABILITIES = {
     "ssh": "command -v ssh",
     "pkill": "command -v pkill",
     "bwrap": "command -v bwrap",
+    "a bubblewrap that can do without openat2": f"/usr/bin/python3 -I -c {shlex.quote(WITHOUT_OPENAT2)}"
+    " bwrap --ro-bind / / true",
     "zsh": "command -v zsh",
     "fish": "command -v fish",
     "root for loop file systems": '[ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4 &&'
@@ -42,6 +57,11 @@ ABILITIES = {
     "dropbear": "command -v dropbear && command -v dropbearkey",
     "strace": "command -v strace",
     "a browser": "command -v chromium",
+    "mandoc": "command -v mandoc",
+    "bash-completion": "[ -e /usr/share/bash-completion/bash_completion ]",
+    "systemd-sysusers": "command -v systemd-sysusers",
+    "mkfs": "command -v mkfs.ext4 && command -v mkfs.btrfs && command -v mkfs.xfs",
+    "namespaces": '[ "$(id -u)" = 0 ] || set -- -U --map-current-user; unshare -mpf "$@" true',
     "java": "command -v java",
     "node": "command -v node",
     "gdb": "command -v gdb",
@@ -98,6 +118,7 @@ NOT_AVAILABLE = {
         "cargo": "no toolchain in the guest's small system",
         "npm": "no toolchain in the guest's small system",
         "a power that will be cut": "only in guests with homes on a disk",
+        "a bubblewrap that can do without openat2": "Debian 13 has built one that can not",
     },
     "old": {"a machine made to be wrecked": "jai does not start on such a kernel"},
     "not-systemd": {"systemd": ORDINARY["systemd"]},
@@ -109,6 +130,9 @@ NOT_AVAILABLE = {
     "idmap": {"a home that can not be id-mapped": ORDINARY["a home that can not be id-mapped"]},
     "nfs": {"root for loop file systems": "on NFS root is nobody, and mounts nothing in a home"},
 }
+
+
+MARK = "needs(ability): run only where the machine has the ability"
 
 
 def needs(ability: str) -> pytest.MarkDecorator:

@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     config.addinivalue_line("markers", "clause(name): the promise that the test examines")
     config.addinivalue_line("markers", "comes_last: what it starts goes on when it has ended")
-    config.addinivalue_line("markers", "needs(ability): run only where the machine has the ability")
+    config.addinivalue_line("markers", abilities.MARK)
     config.addinivalue_line("markers", "guards(name, ...): the protections without which the test fails")
     config.addinivalue_line(
         "markers", "also_as_root: run also with root as the jailed user, where we are root"

@@ -15,7 +15,7 @@ import testinfra
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let the tests import `conformance`, but find `jai` where the wheel was installed."""
     # Behind the wall the checkout is read-only, and the machine may be busy.
     hypothesis.settings.register_profile("jai", database=None, deadline=None)
@@ -26,6 +26,9 @@ def pytest_configure() -> None:
     if found is None or not found.origin or ROOT / "jai" in Path(found.origin).resolve().parents:
         message = "the tests need the installed wheel, not the source: start them with `make test`"
         raise pytest.UsageError(message)
+    from conformance.abilities import MARK  # noqa: PLC0415 - only now it can be found
+
+    config.addinivalue_line("markers", MARK)
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +48,9 @@ def filters(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(autouse=True)
-def _needs(request: pytest.FixtureRequest) -> None:
-    """Skip, or fail, tests that need what this machine lacks."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, tests that need what this machine lacks, before their fixtures are made."""
     from conformance.abilities import check  # noqa: PLC0415 - only now it can be found
 
-    for mark in request.node.iter_markers("needs"):
+    for mark in item.iter_markers("needs"):
         check(testinfra.get_host("local://"), mark.args[0])

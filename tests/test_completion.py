@@ -258,10 +258,7 @@ KINDS = {
 
 WITHOUT_HELP = "bash"
 WITH_HELP = [
-    pytest.param(
-        "bash-completion",
-        marks=pytest.mark.skipif(not BASH_COMPLETION.exists(), reason="there is no bash-completion"),
-    ),
+    pytest.param("bash-completion", marks=needs("bash-completion")),
     pytest.param("zsh", marks=needs("zsh")),
     pytest.param("fish", marks=needs("fish")),
 ]

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.abilities import needs
 from tests.helpers import JAI_FAILED, User, user
 from tests.test_doctor import filtered
 
@@ -374,9 +375,7 @@ def test_every_row_is_refused_in_a_jail(user: User, caller: str, filters: Path, 
     judge_control(asked, inside, outside, root=False)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root gets other answers without the filter to all of them"
-)
+@needs("root")  # who alone gets other answers without the filter to all of them
 @pytest.mark.parametrize(("word", "abi"), CALLED)
 def test_every_row_is_refused_to_root(  # noqa: PLR0913 - what it is tried with
     program: Path, filters: Path, tmp_path: Path, word: str, abi: str, *, strict: bool

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance.abilities import needs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HELPER = Path(__file__).resolve().parents[1] / "jai" / "helper"
 CORE = HELPER.parent / "core"
-CC = shutil.which("cc") or shutil.which("gcc")
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
 
 # Nobody else has these ids, not even other tests: what the attacks below kill can only be our own.
@@ -48,10 +49,7 @@ MS_BIND, MS_REMOUNT, MS_REC, MS_PRIVATE, MS_SHARED = 1 << 12, 1 << 5, 1 << 14, 1
 PTRACE_SEIZE = 0x4206
 
 libc = ctypes.CDLL(None, use_errno=True)
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can install a privileged helper"),
-    pytest.mark.skipif(CC is None, reason="there is no compiler"),
-]
+pytestmark = [needs("root"), needs("gcc")]
 
 
 # --- the kernel's calls --------------------------------------------------------------------------------
@@ -288,14 +286,13 @@ def test_identity_is_one_id_of_the_callers_range(helper: Path) -> None:
     assert (len(before), after) == (2, [])
 
 
+@needs("mkfs")
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4", "btrfs", "xfs"])
 def test_files_made_in_the_mount_are_the_callers(
     kind: str, place: Path, helper: Path, tmp_path: Path
 ) -> None:
     """The strict id works as the caller there: on disk all is the caller's, and only that changes."""
     if kind != "tmpfs":
-        if shutil.which(f"mkfs.{kind}") is None:
-            pytest.skip(f"there is no mkfs.{kind}")
         image = tmp_path / "image"
         with image.open("wb") as file:
             file.truncate(400 << 20)
@@ -1183,7 +1180,7 @@ def test_it_calls_nothing_else(tmp_path: Path) -> None:
     target = str(tmp_path / "idmap.o")
     done = subprocess.run(
         [
-            str(CC),
+            "gcc",
             *FLAGS,
             "-fanalyzer",
             "-fno-stack-protector",
@@ -1212,7 +1209,7 @@ def test_its_parsers_stand_a_million_odd_inputs(tmp_path: Path) -> None:
     sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run(
         [
-            str(CC),
+            "gcc",
             "-std=gnu11",
             "-D_GNU_SOURCE",
             "-g",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import manifest
+from conformance.abilities import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,7 @@ def test_an_untouched_tree_is_identical(tree: Path) -> None:
     assert manifest.diff(before, before) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@needs("root")
 def test_another_owner_is_noticed(tree: Path) -> None:
     """A file given to another user and group is noticed."""
     before = manifest.read(str(tree))
@@ -111,7 +112,7 @@ def test_another_owner_is_noticed(tree: Path) -> None:
     assert lines == ["changed owner: a/b (from 0 to 61001)", "changed group: a/b (from 0 to 61002)"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make devices")
+@needs("root")
 def test_another_device_number_is_noticed(tree: Path) -> None:
     """A device node that has become another device is noticed."""
     os.mknod(tree / "node", 0o20600, os.makedev(1, 3))
@@ -125,7 +126,7 @@ def test_another_device_number_is_noticed(tree: Path) -> None:
     )
 
 
-@pytest.mark.skipif(shutil.which("setfacl") is None, reason="there is no setfacl")
+@needs("setfacl")
 def test_an_access_control_list_is_noticed(tree: Path) -> None:
     """An ACL that keeps the mode bits as they are is noticed."""
     before = manifest.read(str(tree))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.abilities import needs
 from jai.argv import parse_argv
 from jai.conf import File, Source, read_assignments
 from jai.options import BY_NAME, CONF_FILE, JAIL_FILE, OPTIONS
@@ -70,7 +70,7 @@ def test_groff_has_no_warning(root: Path, tmp_path: Path, page: str) -> None:
     assert groff(root / "jai" / "man" / page) == ""
 
 
-@pytest.mark.skipif(shutil.which("mandoc") is None, reason="there is no mandoc")
+@needs("mandoc")
 @pytest.mark.parametrize("page", PAGES)
 def test_mandoc_has_no_complaint(root: Path, page: str) -> None:
     """Nor has mandoc, not even about style."""

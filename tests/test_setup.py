@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.abilities import needs
 from jai.errors import RefusedError
 from jai.host import HELPER
 from jai.verbs.setup import apparmor, ranges
@@ -29,7 +30,7 @@ Done = subprocess.CompletedProcess[str]
 Tree = dict[str, tuple[object, ...]]
 
 AS_ROOT = os.geteuid() == 0
-as_root = pytest.mark.skipif(not AS_ROOT, reason="only root may set up a machine")
+as_root = needs("root")
 
 PEOPLE = {"ada": 61001, "carl": 1500, "dora": 1501}  # ada is beyond the real users: only as $SUDO_USER
 FOREIGN = "ada:100000:65536\ncarl:165536:65536\n# comment\n\ncontainers:2147483647:2147483648\n"
@@ -650,10 +651,9 @@ def test_nobody_has_to_listen(machine: Machine) -> None:
 
 
 @as_root
+@needs("systemd-sysusers")
 def test_systemd_can_make_the_user(machine: Machine) -> None:
     """Without useradd systemd-sysusers makes the same user, and remove takes it away."""
-    if not shutil.which("systemd-sysusers"):
-        pytest.skip("this machine has no systemd-sysusers")
     before = machine.tree()
     machine.sh("mount --bind /dev/null /usr/sbin/useradd")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import here, manifest, trees
+from conformance.abilities import needs
 from conformance.accounts import Account, Seen, run
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def own_mode(tree: Path) -> None:
     os.chmod(tree, 0o777)
 
 
-CLOSED = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees into a closed directory")
+CLOSED = needs("root")  # who alone sees into a closed directory
 
 
 @pytest.mark.parametrize(

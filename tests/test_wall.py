@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conformance import wall
+from conformance.abilities import needs
 
 AS_ROOT = os.geteuid() == 0
 ORDINARY = ["setpriv", "--reuid=61005", "--regid=61005", "--clear-groups"]
@@ -21,14 +21,7 @@ BUILDERS = ["caller", "ordinary user"] if AS_ROOT else ["caller"]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.path.expanduser("~"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _can_build() -> bool:
-    """Whether this machine lets the caller make the namespaces that a wall consists of."""
-    user = [] if AS_ROOT else ["--user", "--map-current-user"]
-    command = ["unshare", *user, "--mount", "--pid", "--fork", "--mount-proc", "true"]
-    return bool(shutil.which("unshare")) and subprocess.run(command, check=False).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not _can_build(), reason="this machine does not let us make namespaces")
+pytestmark = needs("namespaces")
 
 
 def command_of(builder: str, *words: str) -> list[str]:
@@ -91,7 +84,7 @@ def test_real_homes_and_temporary_files_are_hidden(builder: str) -> None:
     assert seen.stdout.split() == [*sorted(names), "hidden"]
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="only root can install a helper")
+@needs("root")
 def test_a_privileged_helper_can_be_installed() -> None:
     """A private /usr/local/libexec, read-only until root opens it, in which file capabilities count."""
     real = set(os.listdir(wall.LOCAL))
@@ -172,7 +165,7 @@ def test_nothing_is_left_behind(builder: str) -> None:
     assert scratches() == before
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="only root may set the immutable attribute")
+@needs("root")
 def test_immutable_files_are_removed() -> None:
     """Not even chattr +i keeps the scratch directory."""
     before = scratches()
@@ -240,12 +233,11 @@ def test_a_wall_that_does_not_hold_is_noticed() -> None:
         wall._prove(order)
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="only root may mount loop file systems")
+@needs("root for loop file systems")
+@needs("mkfs")
 @pytest.mark.parametrize("kind", ["ext4", "btrfs", "xfs"])
 def test_homes_can_lie_on_each_file_system(kind: str) -> None:
     """The homes lie on the wanted file system, are the accounts' own, and no loop device is left."""
-    if shutil.which(f"mkfs.{kind}") is None:
-        pytest.skip(f"there is no mkfs.{kind}")
     become = "setpriv --reuid=ada --regid=ada --init-groups"
 
     seen = behind("caller", f"stat -f -c %T /home; {become} touch ~ada/x && ls ~ada", "--home-fs", kind)

@@ -18,7 +18,14 @@ NO_IDMAP = 'echo "$JAI_MACHINE" | grep -qw no-idmap'
 # Only there may a scenario change what is the whole machine's: conformance/guests/inside/furnish. A machine
 # that ssh has reached has the mark, too, but nothing shall be left there.
 A_GUEST = """[ -e /etc/jai-guest ] && ! { echo "$JAI_MACHINE" | grep -qw reached; }"""
-NOT_TOO_OLD = """uname -r | awk -F'[.]' '{ exit $1 * 1000 + $2 < 5012 }'"""
+
+
+def since(major: int, minor: int) -> str:
+    """Give the command that succeeds from that Linux on."""
+    return f"uname -r | awk -F'[.]' '{{ exit $1 * 1000 + $2 < {major * 1000 + minor} }}'"
+
+
+NOT_TOO_OLD = since(5, 12)
 
 # Runs a command with a filter that does nothing but answer ENOSYS to openat2, as jai's and systemd's do.
 WITHOUT_OPENAT2 = """
@@ -69,6 +76,7 @@ ABILITIES = {
     " sys.exit(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6)'",
     "strict mode": f'[ "$(id -u)" = 0 ] && command -v unshare && ! {NO_IDMAP}',
     "a home that can not be id-mapped": NO_IDMAP,
+    "a tmpfs that can be id-mapped": since(6, 3),
     "FUSE": '[ "$(id -u)" = 0 ] && [ -c /dev/fuse ] && : <>/dev/fuse',
     "a kernel that is too old": f"! {{ {NOT_TOO_OLD}; }}",
     "a machine made to be wrecked": f"{A_GUEST} && {NOT_TOO_OLD}",
@@ -125,6 +133,7 @@ NOT_AVAILABLE = {
     "no-apparmor": {"AppArmor that can forbid user namespaces": "only from Linux 6.7 on"},
     "not-btrfs": {"btrfs home": "only in guests with homes on btrfs"},
     "no-idmap": {"strict mode": "the kernel has no id-mapped mounts of the home's file system"},
+    "tmpfs-without-idmap": {"a tmpfs that can be id-mapped": "only from Linux 6.3 on"},
     "not-old": {"a kernel that is too old": ORDINARY["a kernel that is too old"]},
     "no-scopes": {"Landlock scopes": "only from Linux 6.12 on"},
     "idmap": {"a home that can not be id-mapped": ORDINARY["a home that can not be id-mapped"]},

@@ -11,7 +11,7 @@ from conformance import trees
 from conformance.abilities import needs
 from conformance.accounts import must
 from conformance.clauses import clause, guards
-from conformance.homes import PROJECT, read
+from conformance.homes import read
 from conformance.jails import also_as_root, for_everybody, in_the_user_s_own_modes
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ made: dict[str, trees.Tree] = {}
 
 @pytest.fixture
 def repository(home: Home) -> Home:
-    """The home, whose project is a repository: git has made it once, then it is put back from memory."""
+    """The home, whose project is a repository, with others beside: git has made them once."""
     account = home.account
     if account.name in made:
         trees.put_back([made[account.name]], account.name if account.become else "")
     else:
         must(account.sh(REPOSITORY, cwd=home.project))
         if account.host.backend.NAME == "local":
-            made[account.name] = trees.take(home.project, f"{home.seen_at}/{PROJECT}")
+            made[account.name] = trees.take(home.path, home.seen_at)
     return home
 
 

@@ -47,7 +47,7 @@ class Session:
         """Start it for ada."""
         self.account = Account(host, "ada", "/home/ada", become=True)
         self.uid = must(run(host, "id -u ada")).stdout.strip()
-        must(run(host, f"systemctl start user@{self.uid}.service"))
+        must(run(host, f"systemctl start user@{self.uid}.service || {{ journalctl -n 60 --no-pager >&2; false; }}"))
 
     @property
     def env(self) -> dict[str, str]:
@@ -67,10 +67,14 @@ class Session:
 
 @pytest.fixture
 def session(host: Host) -> Iterator[Session]:
-    """A session of ada's; what has been arranged in it goes with it."""
+    """A session of ada's; what has been arranged in it goes with it.
+
+    Its runtime directory goes with it, too, a moment later: the next session must not begin before.
+    """
     made = Session(host)
     yield made
-    must(run(host, f"loginctl disable-linger ada; systemctl stop user@{made.uid}.service; {SPOOLED} -delete"))
+    units = f"user@{made.uid}.service user-runtime-dir@{made.uid}.service"
+    must(run(host, f"loginctl disable-linger ada; systemctl stop {units}; {SPOOLED} -delete"))
 
 
 def sockets(host: Host) -> dict[str, str]:

@@ -269,6 +269,8 @@ class Host:
             path = dirname(path)
         kind = lib.jai_fstype(fsencode(path))
         self.facts["t" + path] = str(kind)
+        if kind not in UNFIT_FOR_UPPER and not keeps_user_xattrs(path):
+            return "a file system without user extended attributes"  # tmpfs before Linux 6.6
         return UNFIT_FOR_UPPER.get(kind, "")
 
     def mounts_below(self, path: str) -> tuple[str, ...]:
@@ -416,6 +418,15 @@ def _said(stat: posix.stat_result, *, whole: bool) -> str:
     times = [divmod(time, 10**9) for time in (stat.st_mtime_ns, stat.st_ctime_ns)]
     parts = [f"{seconds}.{rest:09d}" for seconds, rest in times]
     return f"{text} {stat.st_size} {' '.join(parts)}"
+
+
+def keeps_user_xattrs(path: str) -> bool:
+    """Say whether the file system has them, in which an overlay notes what it has replaced."""
+    try:
+        posix.getxattr(path, "user.overlay.opaque")
+    except OSError as error:
+        return error.errno != errno.ENOTSUP
+    return True
 
 
 def read_bytes(path: str) -> bytes:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
 from jai.errors import HostError, JaiError, RefusedError
+from jai.host import Host
 from jai.policy import PLAIN_CODE, Hidden, Policy, decide
 from tests.fakes import CONF_FILES, HOME, PROJECT, FakeHost, asked
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def decided(host: FakeHost, *words: str, files: dict[str, bytes] | None = None) -> Policy:
@@ -437,3 +444,11 @@ def test_initjail_is_a_program() -> None:
     assert decided(host, "--initjail?", "missing", "true").initjail == ""
     host.add(f"{HOME}/.jai/setup", "file", mode=0o755)
     assert decided(host, "--initjail", "setup", "true").initjail == f"{HOME}/.jai/setup"
+
+
+def test_a_file_system_without_user_xattrs_keeps_no_changes(tmp_path: Path) -> None:
+    """An overlay could not remove or replace a directory there: tmpfs before Linux 6.6, and procfs here."""
+    host = Host(dict(os.environ))
+
+    assert host.unfit_for_upper("/proc") == "a file system without user extended attributes"
+    assert host.unfit_for_upper(str(tmp_path / "not made yet")) == ""

@@ -44,6 +44,7 @@ class Boot:
     initrd: Path
     modules: Path
     words: str = ""  # more of them on the kernel's command line
+    processors: int = 2
 
 
 def fetch(name: str, busybox: Path) -> Boot:

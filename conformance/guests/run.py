@@ -47,6 +47,7 @@ class Parts:
     userland: Path
     boots: dict[str, kernels.Boot]
     jai: Path
+    processors: int  # of each guest
 
 
 def installed(boot: kernels.Boot, userland: Path, wheel: Path) -> Path:
@@ -101,13 +102,13 @@ def what(*, too_old: bool, init: str = "busybox") -> list[str]:
 
 async def _host(its: Round, parts: Parts, options: Sequence[str]) -> None:
     """Run the scenarios in a guest that is started for them."""
-    boot = replace(parts.boots[its.kernel], words=INITS[its.init].word)
+    boot = replace(parts.boots[its.kernel], words=INITS[its.init].word, processors=parts.processors)
     its.version = boot.version
     tried = what(too_old=KERNELS[its.kernel].too_old, init=its.init)
     async with machine.guest(its.name, boot, parts.userland) as there:
         say(f"[{its.name}] Linux {boot.version} is up after {time.monotonic() - its.began:.1f} s")
         env = {"JAI_LEAVE_OUT": its.without} if its.without else {}
-        await _try(its, there, parts.jai, [*options, *tried], env)
+        await _try(its, there, parts.jai, [*its.selection, *options, *tried], env)
         if its.writing:
             await _cut_power(its, there, parts.jai, options)
         its.close(there.console())
@@ -134,7 +135,7 @@ async def _try(
 ) -> None:
     words = ["env", *(f"{name}={value}" for name, value in (env or {}).items())]
     words += ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
-    words += [" ".join(kinds(its.kernel, its.home_fs, its.init)), *its.selection, *options]
+    words += [" ".join(kinds(its.kernel, its.home_fs, its.init)), *options]
     async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
         assert process.stdin is not None
         process.stdin.write(payload.pack({jai: jai.name}))
@@ -193,7 +194,9 @@ def prepare(rounds: list[Round]) -> Parts | None:
         message = f"no kernel to start: {rounds[0].broken}"
         raise machine.MachineError(message)
     wheel = payload.wheel("mutants/wheelhouse" if any(its.without for its in rounds) else "wheelhouse")
-    return Parts(userland, boots, installed(next(iter(boots.values())), userland, wheel))
+    # Emulated processors that have to wait for a real one hold up the others: a tenth of the time.
+    processors = max(1, min(2, (os.cpu_count() or 1) // min(AT_ONCE, len(rounds))))
+    return Parts(userland, boots, installed(next(iter(boots.values())), userland, wheel), processors)
 
 
 async def run(rounds: list[Round], parts: Parts | None, options: Sequence[str]) -> None:

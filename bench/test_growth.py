@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.parametrize("account", ["ada"], indirect=True)
 
 SIZES = (10, 100, 1000)
-ROUNDS = 8
+ROUNDS = 6
 
 
 def take(bench: Bench, subject: str, size: int, jobs: dict[str, Job]) -> None:

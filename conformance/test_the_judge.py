@@ -81,6 +81,7 @@ def not_guilty(found: dict[str, list[tuple[str, str]]]) -> list[str]:
 ONLY_ROOT = needs("root")  # who can look where a wrecker has closed everything
 
 
+@pytest.mark.usefixtures("host")  # whom "needs" asks
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "scenarios",

@@ -199,16 +199,8 @@ def _devices(boot: kernels.Boot, userland: Path, home: int, port: int) -> list[s
     """What the guest is made of; its home's disk is an open file, which needs no name."""
     disks = [str(userland / "root.img"), str(boot.modules), f"/proc/self/fd/{home}"]
     words = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35"]
-    words += [
-        "-smp",
-        str(boot.processors),
-        "-m",
-        "768",
-        "-kernel",
-        str(boot.vmlinuz),
-        "-initrd",
-        str(boot.initrd),
-    ]
+    words += ["-smp", str(boot.processors), "-m", "768"]
+    words += ["-kernel", str(boot.vmlinuz), "-initrd", str(boot.initrd)]
     words += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     for number, path in enumerate(disks):
         snapshot = "off" if number == len(disks) - 1 else "on"

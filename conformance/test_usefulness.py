@@ -42,11 +42,11 @@ with zipfile.ZipFile("tiny-1.0-py3-none-any.whl", "w") as wheel:
 """
 
 
-def works(jail: MakeJail, outside: Outside, mode: str, script: str) -> list[str]:
+def works(jail: MakeJail, outside: Outside, mode: str, script: str, *options: str) -> list[str]:
     """What a script prints that must succeed inside, without a change outside the grant; its lines."""
     before = outside.state()
 
-    seen = jail(mode).sh(f"set -e\n{script}", timeout=180)
+    seen = jail(mode).sh(f"set -e\n{script}", *options, timeout=180)
 
     assert seen.rc == 0, seen.stderr
     assert outside.state() == before
@@ -338,16 +338,43 @@ def test_gdb(jail: MakeJail, mode: str) -> None:
     assert "exited normally" in seen.stdout
 
 
+BUBBLEWRAP = """
+bwrap --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp --unshare-all \\
+    sh -c 'echo in; touch ~/x 2>/dev/null || echo read-only'
+"""
+
+
 @clause("W03")
 @needs("a bubblewrap that can do without openat2")
 @in_the_user_s_own_modes
 def test_bubblewrap_inside(jail: MakeJail, outside: Outside, mode: str) -> None:
     """Bubblewrap starts inside, and its own jail holds."""
-    wrap = "bwrap --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp --unshare-all"
-    script = f"{wrap} sh -c 'echo in; touch ~/x 2>/dev/null || echo read-only'"
-    control = outside.home.account.sh(script)
+    control = outside.home.account.sh(BUBBLEWRAP)
 
-    assert works(jail, outside, mode, script) == ["in", "read-only"] == control.stdout.splitlines()
+    assert works(jail, outside, mode, BUBBLEWRAP) == ["in", "read-only"] == control.stdout.splitlines()
+
+
+@clause("W03")
+@needs("bwrap")
+@in_the_user_s_own_modes
+def test_a_bubblewrap_that_insists_on_openat2(jail: MakeJail, outside: Outside, mode: str) -> None:
+    """With --allow openat2 every bubblewrap starts, also one that was built for new kernels only."""
+    allowing = ("--allow", "openat2")
+
+    seen = works(jail, outside, mode, BUBBLEWRAP, *allowing)
+    answers = [jail(mode).sh(OPENAT2, *options).stdout.strip() for options in ((), allowing)]
+
+    assert seen == ["in", "read-only"]
+    assert answers == ["ENOSYS", "EINVAL"]
+
+
+OPENAT2 = """
+/usr/bin/python3 -I -c '
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall(437, -100, b".", 0, 0)  # no size: EINVAL from every kernel that has it
+print(errno.errorcode[ctypes.get_errno()])'
+"""
 
 
 @clause("W03")

@@ -15,6 +15,7 @@ from jai.steps import (
     NODEV,
     NOEXEC,
     NOSUID,
+    OPENAT2,
     RDONLY,
     RECURSIVE,
     RESOURCES,
@@ -79,9 +80,11 @@ def _mask(step: Step) -> str:
 
 
 def _filter(step: Step) -> str:
-    strict = bool(step.flags & STRICT)
-    namespaces = ", no user namespaces" if strict else ""
-    return f"filter system calls: {lib.jai_filter_rows(strict)} refusals{namespaces}, in every ABI"
+    namespaces = ", no user namespaces" if step.flags & STRICT else ""
+    allowed = ", openat2 allowed" if step.flags & OPENAT2 else ""
+    return (
+        f"filter system calls: {lib.jai_filter_rows(step.flags)} refusals{namespaces}{allowed}, in every ABI"
+    )
 
 
 def _env(step: Step) -> str:

@@ -29,7 +29,7 @@ ALL_WORDS = "all"
 
 SUFFIXES = ("!", "?")
 
-# What --protect takes besides paths.
+# What --protect takes besides paths; --allow takes back all by the second.
 GIT = "git"
 NONE = "none"
 
@@ -203,6 +203,8 @@ OPTIONS = (
     Option("storage", "where jails keep their homes, changes and tmp", value="DIR",
            where=OUTSIDE_JAIL_FILES, expands=True),
     Option("net", "share the network, or have none", value="NET", choices=("host", "none")),
+    Option("allow", "let the system call openat2 through, on which some programs insist", value="CALL",
+           choices=("openat2", NONE)),
     Option("dev", "make a device node of the host usable", value="PATH", repeatable=True,
            check=_check_device),
     Option("keep-fd", "let one inherited descriptor through", value="N", repeatable=True, check=_check_fd),

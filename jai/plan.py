@@ -187,6 +187,6 @@ def _command(policy: Policy) -> list[Step]:
         found += [*(steps.keep(fd) for fd in policy.keep_fds), steps.close()]
     found += [steps.env(name, value) for name, value in policy.environment]
     found += [steps.arg(word) for word in policy.command]
-    found.append(steps.filter_calls(strict=policy.strict is not None))
+    found.append(steps.filter_calls(strict=policy.strict is not None, openat2=policy.openat2))
     found.append(steps.execute(policy.command[0], environment.get("PATH", DEFAULT_PATH)))
     return found

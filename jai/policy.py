@@ -140,6 +140,7 @@ class Policy(Record):
     keep_fds: tuple[int, ...]
     close_fds: bool
     net: str
+    openat2: bool
     cwd: str
     otherwise: str
     command: tuple[str, ...]
@@ -251,6 +252,7 @@ def _command(settings: Settings, host: Host, view: View, notes: tuple[str, ...])
         "keep_fds": _kept(settings, host),
         "close_fds": not settings.keep_all_fds,
         "net": settings.net,
+        "openat2": settings.allow == "openat2",
         "command": command,
     }
 

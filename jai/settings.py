@@ -104,6 +104,7 @@ class Settings(Record):
     protected: tuple[str, ...]
     environment: tuple[EnvRule, ...]
     net: str
+    allow: str
     devs: tuple[Device, ...]
     keep_fds: tuple[int, ...]
     keep_all_fds: bool
@@ -165,6 +166,7 @@ def _variables(env: dict[str, str], **ours: str) -> dict[str, str]:
 def _merged(assignments: tuple[Assignment, ...], cwd: str, home: str) -> dict[str, Any]:
     """Give the fields of the settings that follow from the assignments alone."""
     net = _last(assignments, "net")
+    allow = _last(assignments, "allow")
     code = _last(assignments, "command")
     return {
         "grants": _grants(assignments, cwd, home),
@@ -173,6 +175,7 @@ def _merged(assignments: tuple[Assignment, ...], cwd: str, home: str) -> dict[st
         "protected": _protected(assignments, home),
         "environment": tuple(_env_rule(each) for each in assignments if each.option in _VARIABLES),
         "net": net.value if net else "host",
+        "allow": allow.value if allow else NONE,
         "devs": _devices(assignments),
         "keep_fds": tuple(sorted({int(each.value) for each in assignments if each.option == "keep-fd"})),
         "limits": _limits(assignments),

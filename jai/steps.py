@@ -24,6 +24,7 @@ SESSION: int = lib.JAI_SESSION
 STRICT: int = lib.JAI_STRICT
 MAPPED: int = lib.JAI_MAPPED
 CONTENT: int = lib.JAI_CONTENT
+OPENAT2: int = lib.JAI_OPENAT2
 
 # Everything that is not a system directory of the host's own.
 INERT = NOSUID | NODEV
@@ -244,9 +245,9 @@ def arg(word: str) -> Step:
     return Step(lib.JAI_ARG, source=word)
 
 
-def filter_calls(*, strict: bool) -> Step:
+def filter_calls(*, strict: bool, openat2: bool) -> Step:
     """Refuse the system calls that no agent needs, from here on; in strict mode user namespaces too."""
-    return Step(lib.JAI_FILTER, flags=STRICT if strict else 0)
+    return Step(lib.JAI_FILTER, flags=(STRICT if strict else 0) | (OPENAT2 if openat2 else 0))
 
 
 def execute(program: str, path: str) -> Step:

@@ -74,24 +74,27 @@ def read_rows(filters: Path, *, strict: bool) -> list[Row]:
     listed = subprocess.run(
         [str(filters / "compile-filter"), "x86_64", "--rows"], capture_output=True, text=True, check=True
     )
-    found = []
+    found, whens = [], set()
     for line in listed.stdout.splitlines():
         call, answer, conditions, reason, when = line.split("\t")
         assert len(reason) > 5, f"{call} has no reason"
         split = [condition.split() for condition in conditions.split(", ") if condition]
         parts = tuple((int(at), sign, int(value, 0)) for at, sign, value in split)
         found.append(Row(call, int(answer), parts, when == "in strict mode"))
-    assert {row.strict for row in found} == {False, True}
+        whens.add(when)
+    assert whens == {"always", "in strict mode", "unless allowed"}
     return [row for row in found if strict or not row.strict]
 
 
-def read_program(filters: Path, architecture: str, *, strict: bool) -> list[Instruction]:
+def read_program(
+    filters: Path, architecture: str, *, strict: bool, openat2: bool = False
+) -> list[Instruction]:
     """A filter of an architecture, from the header that is built into the core."""
     made = subprocess.run(
         [str(filters / "compile-filter"), architecture], capture_output=True, text=True, check=True
     )
-    _, of_both, of_strict = made.stdout.split("static const struct sock_filter")
-    text = of_strict if strict else of_both
+    name = ("strict_" if strict else "") + "filter" + ("_but_openat2" if openat2 else "")
+    text = made.stdout.partition(f"sock_filter {name}[] = ")[2].partition(";")[0]
     rows = re.findall(r"\{(0x\w+), (\d+), (\d+), (0x\w+)\},", text)
     return [(int(code, 0), int(true), int(false), int(value, 0)) for code, true, false, value in rows]
 
@@ -298,7 +301,7 @@ FILTERED = """
 import ctypes, os, sys
 from jai._core import lib
 assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
-assert lib.jai_filter(int(sys.argv[1])) == 0
+assert lib.jai_filter(lib.JAI_STRICT if sys.argv[1] == "strict" else 0) == 0
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
@@ -397,7 +400,7 @@ def test_every_row_is_refused_to_root(  # noqa: PLR0913 - what it is tried with
         )
         return answers(done, asked)
 
-    under = call(sys.executable, "-c", FILTERED, str(int(strict)))
+    under = call(sys.executable, "-c", FILTERED, "strict" if strict else "usual")
     without = call()
 
     assert dict(zip(asked, under)) == dict(zip(asked, expected(filters, asked)))
@@ -414,14 +417,51 @@ def test_x32_is_refused(user: User, caller: str) -> None:
     assert "1" not in outside[:1]
 
 
+ALLOW_OPENAT2 = ("--allow", "openat2")
+
+
 def test_openat2_has_its_fallback(user: User) -> None:
-    """ENOSYS, so that programs do what they do on older kernels."""
+    """ENOSYS, so that programs do what they do on older kernels; --allow openat2 lets it through."""
     act = "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); libc.syscall(437, -100, b'.', 0, 0)"
     tell = f"{act}; print(os.strerror(ctypes.get_errno()))"
+    ways: tuple[list[str], ...] = (
+        [],
+        [user.jai],
+        [user.jai, *ALLOW_OPENAT2],
+        [user.jai, *ALLOW_OPENAT2, "--allow", "none"],
+    )
 
-    seen = [user.run([*jai, "/usr/bin/python3", "-c", tell]).stdout for jai in ([], [user.jai])]
+    seen = [user.run([*way, "/usr/bin/python3", "-c", tell]).stdout for way in ways]
 
-    assert seen == ["Invalid argument\n", "Function not implemented\n"]
+    invalid, missing = "Invalid argument\n", "Function not implemented\n"
+    assert seen == [invalid, missing, invalid, missing]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+def test_what_is_allowed_is_one_call(filters: Path, architecture: str, *, strict: bool) -> None:
+    """With openat2 allowed the filter answers all else as ever, in every ABI."""
+    usual = read_program(filters, architecture, strict=strict)
+    allowing = read_program(filters, architecture, strict=strict, openat2=True)
+    mode = 0o4755
+    tried = [
+        (),
+        (0, 0, 0, 0, 0, 0),
+        (1, 0x5412),
+        (1, mode, mode, mode),
+        (1, 0o100, 0o100, mode),
+        (17, 0x10000000),
+    ]
+    calls = [(number, [*each, *[0] * (6 - len(each))]) for number in range(NEWEST_CALL + 3) for each in tried]
+
+    for abi in ARCHITECTURES[architecture]:
+        differ = {
+            number
+            for number, arguments in calls
+            if simulate(usual, abi, number, arguments) != simulate(allowing, abi, number, arguments)
+        }
+        assert differ == {437}
+        assert simulate(allowing, abi, 437, [0] * 6) == ALLOW
 
 
 # --- when it can not be installed -------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from jai.suggest import nearest, option_hint
 LONG = """
     mode jail dir rdir xdir nocwd mask unmask protect unprotect setenv unsetenv
     conf storage net dev keep-fd limit script
-    command initjail verbose unmount init setup doctor plan print-defaults complete help version
+    command initjail verbose unmount allow init setup doctor plan print-defaults complete help version
 """
 
 

@@ -47,6 +47,7 @@ def everything(host: FakeHost) -> tuple[str, ...]:
     return (
         *("-r", "/data/ref", "--dev", "/dev/kvm", "-d", "/tmp/work", "-d", "/run/agent.sock"),
         *("--net", "none", "--keep-fd", "7", "--limit", "pids=100", "--limit", "as=1G", "--setenv", "A=b"),
+        *("--allow", "openat2"),
         *(
             "--mask",
             "photos/private",

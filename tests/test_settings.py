@@ -59,6 +59,7 @@ def test_without_any_file_the_built_in_texts_count() -> None:
     assert ".ssh" in [mask.path for mask in found.masks]
     assert "*_TOKEN" in [rule.name for rule in found.environment]
     assert (found.net, found.limits, found.grants, found.keep_fds) == ("host", (("pids", 8192),), (), ())
+    assert found.allow == "none"
     assert (found.nocwd, found.verbose, found.keep_all_fds) == (False, False, False)
     assert found.command == ("ls", "-l")
 
@@ -292,6 +293,7 @@ def test_flags() -> None:
     [
         ("mode", "paranoid", "must be casual, bare or strict"),
         ("net", "lan", "must be host or none"),
+        ("allow", "io_uring_setup", "must be openat2 or none"),
         ("jail", "a/b", "a jail's name has no / and does not start with a dot"),
         ("jail", ".a", "a jail's name has no / and does not start with a dot"),
         ("jail", "..", "a jail's name has no / and does not start with a dot"),

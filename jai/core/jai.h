@@ -98,7 +98,8 @@ enum jai_flag {
 	JAI_STRICT = 512,   /* the user's strict id; no user namespaces */
 	JAI_MAPPED = 1024,  /* source, or the overlay's lower, is the mount of the request of the
 			       same number */
-	JAI_CONTENT = 2048  /* the file still holds what source says */
+	JAI_CONTENT = 2048, /* the file still holds what source says */
+	JAI_OPENAT2 = 4096  /* the system call openat2 is let through */
 };
 
 enum jai_outcome {
@@ -160,9 +161,9 @@ int jai_landlock(void);
 
 /* Filters the system calls of this process from here on, see filter/rules.h: 0 or an errno.
  * It must have no_new_privs. */
-int jai_filter(int strict);
+int jai_filter(uint32_t flags);
 
 /* How many rows the filter was made of. */
-uint32_t jai_filter_rows(int strict);
+uint32_t jai_filter_rows(uint32_t flags);
 
 #endif

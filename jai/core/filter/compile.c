@@ -1,7 +1,8 @@
 /*
  * Runs while jai is built: makes the system call filter of an architecture, as a C header.
  *
- *   compile-filter ARCHITECTURE           the header: strict mode's filter and that of the others
+ *   compile-filter ARCHITECTURE           the header: strict mode's filter and that of the others,
+ *                                         each also without the row that --allow takes out
  *   compile-filter ARCHITECTURE --rows    the table, a row a line, with tabs
  *
  * libseccomp compiles the table.  Before its filter stand a few instructions of our own, for what
@@ -34,7 +35,7 @@ enum { LONGEST = 4096 };
 
 static struct sock_filter program[LONGEST];
 static unsigned int length;
-static int strict; /* whose filter is being made */
+static int strict, openat2; /* whose filter is being made */
 
 static void fail(const char *what, const char *about, int error)
 {
@@ -50,7 +51,15 @@ static void emit(uint16_t code, uint32_t value, uint8_t if_true, uint8_t if_fals
 
 static int is_for_us(const struct row *row)
 {
-	return strict || !row->strict;
+	switch (row->held) {
+	case ALWAYS:
+		return 1;
+	case IN_STRICT:
+		return strict;
+	case UNLESS_ALLOWED:
+		return !openat2;
+	}
+	return 1;
 }
 
 /* Little-endian: the lower half of an argument comes first. */
@@ -196,13 +205,14 @@ static void print_filter(const struct architecture *architecture, const char *na
 static void print_rows(void)
 {
 	static const char *const signs[] = {"", "==", "!=", "&"};
+	static const char *const when[] = {"always", "in strict mode", "unless allowed"};
 
 	for (int i = 0; i < ROWS; i++) {
 		printf("%s\t%d\t", rows[i].call, rows[i].answer);
 		for (int j = 0; j < 2 && rows[i].when[j].test != UNTESTED; j++)
 			printf("%s%u %s %#x", j ? ", " : "", rows[i].when[j].argument,
 			       signs[rows[i].when[j].test], rows[i].when[j].value);
-		printf("\t%s\t%s\n", rows[i].reason, rows[i].strict ? "in strict mode" : "always");
+		printf("\t%s\t%s\n", rows[i].reason, when[rows[i].held]);
 	}
 }
 
@@ -221,7 +231,11 @@ int main(int argc, char **argv)
 		printf("/* The system call filters for %s; made by filter/compile.c. */\n",
 		       each->name);
 		print_filter(each, "filter");
+		openat2 = 1;
+		print_filter(each, "filter_but_openat2");
 		strict = 1;
+		print_filter(each, "strict_filter_but_openat2");
+		openat2 = 0;
 		print_filter(each, "strict_filter");
 		return 0;
 	}

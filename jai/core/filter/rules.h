@@ -57,14 +57,17 @@ struct row {
 	const char *reason;
 	struct condition when[2];
 	uint32_t number; /* of a call that libseccomp may be too young to know, else 0 */
-	int strict;	 /* only in strict mode */
+	enum held { ALWAYS, IN_STRICT, UNLESS_ALLOWED } held; /* in which jails */
 };
 
-#define REFUSE(call, answer, reason, ...)	    {call, answer, reason, {__VA_ARGS__}, 0, 0}
-#define REFUSE_IN_STRICT(call, answer, reason, ...) {call, answer, reason, {__VA_ARGS__}, 0, 1}
+#define REFUSE(call, answer, reason, ...) {call, answer, reason, {__VA_ARGS__}, 0, ALWAYS}
+#define REFUSE_IN_STRICT(call, answer, reason, ...) \
+	{call, answer, reason, {__VA_ARGS__}, 0, IN_STRICT}
+/* jai --allow CALL lets it through. */
+#define REFUSE_UNLESS_ALLOWED(call, answer, reason) {call, answer, reason, {{0}}, 0, UNLESS_ALLOWED}
 /* From 424 on a call has the same number in every ABI. */
 #define REFUSE_NUMBER(number, call, answer, reason, ...) \
-	{call, answer, reason, {__VA_ARGS__}, number, 0}
+	{call, answer, reason, {__VA_ARGS__}, number, ALWAYS}
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -91,7 +94,7 @@ static const struct row rows[] = {
 	REFUSE("creat", EPERM, "makes a set-id file", {1, HAS_ANY, SET_ID}),
 	REFUSE("open", EPERM, "makes a set-id file", {1, HAS_ANY, MAKES}, {2, HAS_ANY, SET_ID}),
 	REFUSE("openat", EPERM, "makes a set-id file", {2, HAS_ANY, MAKES}, {3, HAS_ANY, SET_ID}),
-	REFUSE("openat2", ENOSYS, "its mode is in memory, out of a filter's sight; programs use openat instead"),
+	REFUSE_UNLESS_ALLOWED("openat2", ENOSYS, "its mode is in memory, out of a filter's sight; programs use openat instead"),
 	REFUSE("mknod", EPERM, "makes a set-id file", {1, HAS_ANY, SET_ID}),
 	REFUSE("mknodat", EPERM, "makes a set-id file", {2, HAS_ANY, SET_ID}),
 	REFUSE("mkdir", EPERM, "the kernel ignores these bits today", {1, HAS_ANY, SET_ID}),

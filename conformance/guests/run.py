@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -137,9 +138,7 @@ async def _try(
     words += ["sh", f"{THERE}/conformance/guests/inside/scenarios", its.home_fs]
     words += [" ".join(kinds(its.kernel, its.home_fs, its.init)), *options]
     async with there.start(f"{UNPACK} && exec {shlex.join(words)}") as process:
-        assert process.stdin is not None
-        process.stdin.write(payload.pack({jai: jai.name}))
-        process.stdin.close()
+        await _send(process, payload.pack({jai: jai.name}))
         await _listen(its, process)
 
 
@@ -157,6 +156,17 @@ async def _visit(its: Round, place: where.Ssh | where.Vagrant, options: Sequence
         async with reach.scenarios(there, facts, its.home_fs, words) as process:
             await _listen(its, process)
         its.close(its.log)
+
+
+async def _send(process: asyncio.subprocess.Process, data: bytes) -> None:
+    """Give a process all of its input; one that has ended already is told of by what it says."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await process.stdin.wait_closed()
 
 
 async def _listen(its: Round, process: asyncio.subprocess.Process) -> None:

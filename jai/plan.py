@@ -71,11 +71,16 @@ def plan(policy: Policy, passwd: str = "", group: str = "") -> list[Step]:
 def _requests(tree: list[Step]) -> list[Step]:
     """Number the mounts that the helper is to map, and give what is asked of it."""
     found: list[Step] = []
+    numbers: dict[tuple[str, tuple[int, int] | None], int] = {}
     for step in tree:
         if step.flags & MAPPED:
-            step.number = len(found)
-            ask = (steps.clone, step.target) if step.kind == lib.JAI_OVERLAY else (steps.idmap, step.source)
-            found.append(ask[0](ask[1], step.number, step.same))
+            ask, path = (
+                (steps.clone, step.target) if step.kind == lib.JAI_OVERLAY else (steps.idmap, step.source)
+            )
+            # What is shown at two places is asked for once.
+            step.number = numbers.setdefault((path, step.same), len(found))
+            if step.number == len(found):
+                found.append(ask(path, step.number, step.same))
             step.forget_identity()
     return found
 

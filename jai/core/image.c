@@ -155,7 +155,7 @@ static int order_is_good(const struct plan *plan, int32_t *bad)
 			return 0;
 		if (step->kind == JAI_MASK && seen[JAI_OVERLAY])
 			return 0;
-		/* Each is asked of the helper once, in order, and bound once. */
+		/* Each is asked of the helper once, in order. */
 		requests = seen[JAI_IDMAP] + seen[JAI_CLONE];
 		if ((step->kind == JAI_IDMAP || step->kind == JAI_CLONE) &&
 		    (!seen[JAI_HELPER] || step->number != requests - 1))

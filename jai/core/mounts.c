@@ -350,8 +350,8 @@ static int open_lower(struct state *s, const struct jai_step *step)
 
 	if (!(step->flags & JAI_MAPPED))
 		return open_source(step, text(s, step->target), O_DIRECTORY);
-	mount = steal_fd(&s->mapped[step->number]);
-	return attach_layer(s, mount) < 0 ? -1 : steal_fd(&mount);
+	mount = take_mapped(s, (uint32_t)step->number);
+	return mount < 0 || attach_layer(s, mount) < 0 ? -1 : steal_fd(&mount);
 }
 
 static int make_overlay(struct state *s, const struct jai_step *step)
@@ -389,15 +389,25 @@ int op_overlay(struct state *s, const struct jai_step *step)
 	return attach(s, step, s->home_fd);
 }
 
-/* The helper's mount can only be tightened; it is a single one, without what is mounted below. */
+/*
+ * The helper's mount can only be tightened; it is a single one, without what is mounted below.  A
+ * second place gets a clone, which the kernel makes of what is attached.
+ */
 static int bind_mapped(struct state *s, const struct jai_step *step)
 {
 	const struct mount_attr attr = {.attr_set = mount_attributes(step->flags)};
-	auto_fd mount = steal_fd(&s->mapped[step->number]);
+	struct mapped *mapped = &s->mapped[step->number];
+	int mount = take_mapped(s, (uint32_t)step->number);
+	auto_fd again = -1;
 
 	if (mount < 0)
-		return EBADF;
-	return sys_mount_setattr(mount, 0, &attr) < 0 ? errno : attach(s, step, mount);
+		return errno;
+	if (mapped->attached)
+		mount = again = sys_open_tree(mount, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	mapped->attached = 1;
+	if (mount < 0 || sys_mount_setattr(mount, 0, &attr) < 0)
+		return errno;
+	return attach(s, step, mount);
 }
 
 int op_bind(struct state *s, const struct jai_step *step)

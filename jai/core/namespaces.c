@@ -247,6 +247,9 @@ int op_userns(struct state *s, const struct jai_step *step)
 		error = become_strict(s, step);
 		return error ? error : mount_namespace();
 	}
+	error = send_requests(s);
+	if (error)
+		return error;
 	if (unshare(CLONE_NEWUSER) < 0)
 		return errno;
 	error = write_file("/proc/self/setgroups", "deny");

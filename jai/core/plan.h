@@ -29,6 +29,13 @@ struct mask_place {
 	int touched; /* something was put into the layer's */
 };
 
+/* A source until the helper has been asked, then its mount; and whether that is in the tree. */
+struct mapped {
+	int fd;
+	uint32_t step; /* the request's */
+	int attached;
+};
+
 /* What the processes of the jail carry along from step to step. */
 struct state {
 	struct plan plan;
@@ -41,10 +48,12 @@ struct state {
 	int home_fd;   /* our mount of the overlay, or -1; in the keeper also HOME_FD */
 	int helper;    /* the socket to the privileged helper, or -1 */
 	pid_t helper_pid;
-	int mapped[JAI_MAX_MAPPED]; /* what it mapped for us */
-	int root;		    /* the jail's root */
-	int lower;		    /* the real home, while masks are made */
-	int masks;		    /* the layer of whiteouts, while it is made */
+	struct mapped mapped[JAI_MAX_MAPPED]; /* what it maps for us, by number */
+	uint32_t requests;		      /* how many of them there are */
+	uint32_t answers;		      /* how many have been taken */
+	int root;			      /* the jail's root */
+	int lower;			      /* the real home, while masks are made */
+	int masks;			      /* the layer of whiteouts, while it is made */
 	struct mask_place mask_at;
 	uint64_t key; /* what runs must have in common to share an overlay */
 	uint64_t keep[JAI_MAX_KEPT];
@@ -107,6 +116,11 @@ void leave_jail(struct state *s);
 int give_back(void);
 /* strict.c: becomes the strict id in a new user namespace; 0 or an errno. */
 int become_strict(struct state *s, const struct jai_step *step);
+/* strict.c: sends what is to be mapped, without waiting for it; 0 or an errno. */
+int send_requests(struct state *s);
+/* strict.c: gives the helper's mount of a number, waiting for it; -1 with an errno, and then the
+ * current step is that of the request that failed. */
+int take_mapped(struct state *s, uint32_t number);
 
 /* mounts.c: opens a place of the host's tree, if it still is what the policy saw; a descriptor or
  * -1. */

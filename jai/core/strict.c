@@ -49,65 +49,117 @@ int op_helper(struct state *s, const struct jai_step *step)
 	return s->helper_pid < 0 || move_away(&s->helper) < 0 ? errno : give_back();
 }
 
-/* Asks for one thing: 0 and perhaps a descriptor, or an errno. */
-static int ask(int helper, uint32_t verb, uint32_t inside, int fd, int *answer_fd)
+/* A message of one part with room for a descriptor. */
+struct letter {
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	struct iovec part;
+	struct msghdr message;
+};
+
+static struct msghdr *address(struct letter *letter, void *data, size_t size)
+{
+	letter->part = (struct iovec){data, size};
+	letter->message = (struct msghdr){.msg_iov = &letter->part,
+					  .msg_iovlen = 1,
+					  .msg_control = letter->control,
+					  .msg_controllen = sizeof(letter->control)};
+	return &letter->message;
+}
+
+/* Asks for one thing and does not wait: 0 or an errno. */
+static int ask(int helper, uint32_t verb, uint32_t inside, int fd)
 {
 	struct idmap_request request = {IDMAP_MAGIC, IDMAP_VERSION, verb, inside};
-	struct idmap_answer answer = {0};
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
-	struct iovec part = {&request, sizeof(request)};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-	struct cmsghdr *header;
+	struct letter letter = {0};
+	struct msghdr *message = address(&letter, &request, sizeof(request));
 
-	if (fd >= 0) {
-		message.msg_control = control;
-		message.msg_controllen = sizeof(control);
-		header = CMSG_FIRSTHDR(&message);
+	if (fd < 0) {
+		message->msg_controllen = 0;
+	} else {
+		struct cmsghdr *header = CMSG_FIRSTHDR(message);
+
 		header->cmsg_level = SOL_SOCKET;
 		header->cmsg_type = SCM_RIGHTS;
 		header->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(header), &fd, sizeof(fd));
 	}
-	if (sendmsg(helper, &message, MSG_NOSIGNAL) < 0)
+	if (sendmsg(helper, message, MSG_NOSIGNAL) < 0)
 		return errno == EPIPE ? ECONNRESET : errno;
-	part = (struct iovec){&answer, sizeof(answer)};
-	message = (struct msghdr){.msg_iov = &part,
-				  .msg_iovlen = 1,
-				  .msg_control = control,
-				  .msg_controllen = sizeof(control)};
-	if (recvmsg(helper, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(answer))
-		return ECONNRESET;
-	if (answer.error || fd < 0)
-		return (int)answer.error;
-	header = CMSG_FIRSTHDR(&message);
-	if (!header || header->cmsg_type != SCM_RIGHTS)
-		return EPROTO;
-	memcpy(answer_fd, CMSG_DATA(header), sizeof(int));
 	return 0;
 }
 
-static int request(struct state *s, const struct jai_step *step, uint32_t verb)
+/* Waits for the answer to the oldest question: 0 and perhaps a descriptor, or an errno. */
+static int hear(int helper, int *fd)
 {
-	int *place = &s->mapped[step->number];
-	auto_fd source = open_source(step, text(s, step->source), 0);
-	int error;
+	struct idmap_answer answer = {0};
+	struct letter letter = {0};
+	struct msghdr *message = address(&letter, &answer, sizeof(answer));
+	struct cmsghdr *header;
 
-	if (source < 0)
+	if (recvmsg(helper, message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(answer))
+		return ECONNRESET;
+	if (answer.error || !fd)
+		return (int)answer.error;
+	header = CMSG_FIRSTHDR(message);
+	if (!header || header->cmsg_type != SCM_RIGHTS)
+		return EPROTO;
+	memcpy(fd, CMSG_DATA(header), sizeof(int));
+	return 0;
+}
+
+/* Only opens the source, as the user and in the host's tree. */
+static int request(struct state *s, const struct jai_step *step)
+{
+	struct mapped *place = &s->mapped[s->requests];
+
+	*place =
+		(struct mapped){.fd = open_source(step, text(s, step->source), 0), .step = s->step};
+	if (place->fd < 0 || move_away(&place->fd) < 0)
 		return errno;
-	error = ask(s->helper, verb, 0, source, place);
-	if (!error && move_away(place) < 0)
-		error = errno;
-	return error;
+	s->requests++;
+	return 0;
 }
 
 int op_idmap(struct state *s, const struct jai_step *step)
 {
-	return request(s, step, IDMAP_MOUNT);
+	return request(s, step);
 }
 
 int op_clone(struct state *s, const struct jai_step *step)
 {
-	return request(s, step, IDMAP_CLONE);
+	return request(s, step);
+}
+
+int send_requests(struct state *s)
+{
+	for (uint32_t i = 0; i < s->requests; i++) {
+		struct mapped *place = &s->mapped[i];
+		const int clone = s->plan.steps[place->step].kind == JAI_CLONE;
+		int error = ask(s->helper, clone ? IDMAP_CLONE : IDMAP_MOUNT, 0, place->fd);
+
+		if (error)
+			return error;
+		close(steal_fd(&place->fd));
+	}
+	return 0;
+}
+
+int take_mapped(struct state *s, uint32_t number)
+{
+	while (s->answers <= number) {
+		struct mapped *place = &s->mapped[s->answers];
+		int error = hear(s->helper, &place->fd);
+
+		if (!error && move_away(&place->fd) < 0)
+			error = errno;
+		if (error) {
+			s->step = place->step;
+			errno = error;
+			return -1;
+		}
+		s->answers++;
+	}
+	return s->mapped[number].fd;
 }
 
 int become_strict(struct state *s, const struct jai_step *step)
@@ -117,12 +169,14 @@ int become_strict(struct state *s, const struct jai_step *step)
 
 	if (unshare(CLONE_NEWUSER) < 0)
 		return errno;
-	error = ask(s->helper, IDMAP_IDENTITY, inside, -1, NULL);
+	/* First, since it is waited for; the mounts are made while the tree is. */
+	error = ask(s->helper, IDMAP_IDENTITY, inside, -1);
+	if (!error)
+		error = send_requests(s);
+	if (!error)
+		error = hear(s->helper, NULL);
 	if (error)
 		return error;
-	/* It ends with the stream. */
-	close(steal_fd(&s->helper));
-	waitpid(s->helper_pid, NULL, __WALL);
 	/* The user's groups stay outside.  By system call: glibc's wrappers signal threads that are
 	 * not there. */
 	if ((!left_out("groups") && syscall(SYS_setgroups, 0, NULL) < 0) ||

@@ -90,6 +90,9 @@ static _Noreturn void keep_jail(struct state *s, int init)
 		sys_pidfd_send_signal(init, SIGKILL);
 	} else {
 		close_all_but((int[]){init, s->control, s->lock, s->home_fd < 0 ? -1 : HOME_FD}, 4);
+		/* The helper ends with its stream, which is closed now. */
+		if (s->helper_pid > 0)
+			waitpid(s->helper_pid, NULL, __WALL);
 		leave_group(s);
 		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 		while (poll(polled, 2, -1) < 0 && errno == EINTR)

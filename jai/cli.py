@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import posix
 import sys
 
@@ -25,6 +26,7 @@ CLOCK_TICK = 10_000_000
 
 def main() -> None:
     """Run jai on the process's own words and end the process."""
+    _let_interrupts_end_us()
     status = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -32,6 +34,14 @@ def main() -> None:
         status = status or 125
     # Nothing is left to be finalised: 1.3 ms that nobody has to wait for.
     posix._exit(status)  # noqa: SLF001 - its documented name
+
+
+def _let_interrupts_end_us() -> None:
+    """An interrupt ends jai as it ends any command, without a traceback; the launcher has held it back."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    if "jai_interrupt" in sys._xoptions:  # noqa: SLF001 - the documented place of -X options
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
 
 
 def guarded(words: Sequence[str]) -> int:

@@ -398,11 +398,12 @@ def look(
 def look_at_file(path: str) -> tuple[str, int]:
     """Give what a file is now as a fact, and when it was last changed, in nanoseconds.
 
-    A device is not opened: that can do something.
+    It is opened where it may be on NFS, which asks its server then; a file system on a disk has a number of
+    its own.  A device is not opened: that can do something.
     """
     try:
         stat = posix.stat(path)
-        if TYPES.get(stat.st_mode & FORMAT) in {"file", "directory"}:
+        if not posix.major(stat.st_dev) and TYPES.get(stat.st_mode & FORMAT) in {"file", "directory"}:
             fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
             stat = posix.fstat(fd)
             posix.close(fd)
@@ -412,12 +413,11 @@ def look_at_file(path: str) -> tuple[str, int]:
 
 
 def _said(stat: posix.stat_result, *, whole: bool) -> str:
-    text = f"{stat.st_dev} {stat.st_ino} {stat.st_mode:o} {stat.st_uid} {stat.st_gid}"
+    text = f"{stat.st_dev} {stat.st_ino} {stat.st_mode} {stat.st_uid} {stat.st_gid}"
     if not whole:
         return text
-    times = [divmod(time, 10**9) for time in (stat.st_mtime_ns, stat.st_ctime_ns)]
-    parts = [f"{seconds}.{rest:09d}" for seconds, rest in times]
-    return f"{text} {stat.st_size} {' '.join(parts)}"
+    # A time before 1970 as C has it.
+    return f"{text} {stat.st_size} {stat.st_mtime_ns % 2**64} {stat.st_ctime_ns % 2**64}"
 
 
 def keeps_user_xattrs(path: str) -> bool:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".plans"
 MOST = 64
-MAGIC, VERSION = 0x4C41454A, 1
+MAGIC, VERSION = 0x4C41454A, 2
 PRIVATE = ("JAI_ATTEMPTS", "JAI_FAILED", "JAI_IGNORED", "JAI_IMAGE")
 # Set by jai itself, whatever they are outside.
 OURS = ("HOME", "JAI_JAIL", "JAI_MODE", "JAI_SCRIPT", "JAI_USER", "LOGNAME", "PWD", "USER")

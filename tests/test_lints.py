@@ -25,7 +25,7 @@ MADE = {".git", ".venv", ".vagrant", "build", "dist"} | CACHES
 # The modules directly in jai/ are imported before every command, so they import next to nothing.
 # These are not: they are imported only when something has to be explained.
 COLD = {"describe", "explain", "suggest", "verbs"}
-LEAN = {"__future__", "posix", "sys", "errno", "fcntl", "time", "jai"}
+LEAN = {"__future__", "_signal", "posix", "sys", "errno", "fcntl", "time", "jai"}
 
 LONGEST_FUNCTION = 40
 

@@ -1,9 +1,7 @@
 /* Small questions about this machine that Python has no call for. */
-#include "jai.h"
-#include "sys.h"
+#include "plan.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -25,24 +23,30 @@ int jai_is_real(const char *path)
 
 /* Source: cgroups(7).  Version 2 is mounted at the first place, or beside version 1 at the second.
  */
-int jai_owns_cgroup(uint32_t uid)
+static int owns_below_a_top(const char *cgroup, uint32_t uid)
 {
 	static const char *const tops[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
-	char line[PATH_MAX], path[PATH_MAX + 64];
-	FILE *file = fopen("/proc/self/cgroup", "re");
+	char path[PATH_MAX + 64];
 	struct stat found;
 	int owns = 0;
 
-	while (file && fgets(line, sizeof(line), file)) {
-		if (strncmp(line, "0::", 3) != 0)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		for (size_t i = 0; i < sizeof(tops) / sizeof(tops[0]); i++) {
-			snprintf(path, sizeof(path), "%s%s", tops[i], line + 3);
-			owns |= stat(path, &found) == 0 && found.st_uid == uid;
-		}
+	for (size_t i = 0; i < sizeof(tops) / sizeof(tops[0]); i++) {
+		put_text(put_text(path, tops[i]), cgroup);
+		owns |= stat(path, &found) == 0 && found.st_uid == uid;
 	}
-	if (file)
-		fclose(file);
+	return owns;
+}
+
+int jai_owns_cgroup(uint32_t uid)
+{
+	char text[4 * PATH_MAX], *rest = text;
+	auto_fd fd = sys_open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	int owns = 0;
+
+	text[size > 0 ? size : 0] = '\0';
+	for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
+		if (strncmp(line, "0::", 3) == 0 && strlen(line) < PATH_MAX)
+			owns |= owns_below_a_top(line + 3, uid);
 	return owns;
 }

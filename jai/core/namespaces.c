@@ -166,7 +166,7 @@ void leave_jail(struct state *s)
 
 static int write_file(const char *path, const char *content)
 {
-	auto_fd fd = open(path, O_WRONLY | O_CLOEXEC);
+	auto_fd fd = sys_open(path, O_WRONLY | O_CLOEXEC);
 	size_t size = strlen(content);
 
 	if (fd < 0)
@@ -193,7 +193,7 @@ static int mount_namespace(void)
 
 	if (unshare(CLONE_NEWNS) < 0)
 		return errno;
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	root = sys_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0 || sys_mount_setattr(root, AT_RECURSIVE, &attr) < 0)
 		return errno;
 	return 0;
@@ -216,7 +216,7 @@ static int refresh(int mount)
  */
 static int join_overlay(struct state *s)
 {
-	auto_fd here = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	auto_fd here = sys_open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 
 	if (here < 0 || setns(s->holder, CLONE_NEWNS) < 0)
 		return errno;

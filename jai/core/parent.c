@@ -66,7 +66,7 @@ static void pass_signal(struct parent *p)
 
 static pid_t foreground_group(void)
 {
-	auto_fd terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+	auto_fd terminal = sys_open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
 
 	return terminal < 0 ? -1 : tcgetpgrp(terminal);
 }
@@ -74,7 +74,7 @@ static pid_t foreground_group(void)
 /* SIGTTOU is blocked here. */
 static void give_terminal(pid_t group)
 {
-	auto_fd terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	auto_fd terminal = sys_open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
 
 	if (terminal >= 0)
 		tcsetpgrp(terminal, group);
@@ -184,7 +184,7 @@ static void find_words(struct state *s)
 	char line[2048];
 	char *at;
 	unsigned long start, end;
-	auto_fd fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	auto_fd fd = sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
 
 	s->words = none;

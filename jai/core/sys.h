@@ -109,6 +109,12 @@ static inline pid_t sys_clone3(uint64_t flags, int exit_signal, int *pidfd)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
+/* musl's open(2) asks the kernel twice for O_CLOEXEC, its openat(2) does not. */
+static inline int sys_open(const char *path, int flags)
+{
+	return openat(AT_FDCWD, path, flags);
+}
+
 /* Closes a descriptor when it goes out of scope; errno is kept. */
 static inline void close_fd(int *fd)
 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -101,6 +102,14 @@ def test_shell_scripts_are_sound() -> None:
 def test_workflows_are_sound() -> None:
     """The workflows are valid, ask for the least permissions and pin what they use by hash."""
     says_nothing("zizmor", "--offline", "--quiet", "--no-progress", "--strict-collection", ROOT / ".github")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="no package brings actionlint along")
+def test_workflows_are_what_github_understands() -> None:
+    """Actionlint finds no expression, name, shell script or event in a workflow that is not right."""
+    workflows = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    assert workflows
+    says_nothing("actionlint", f"-shellcheck={TOOLS / 'shellcheck'}", "-no-color", *workflows)
 
 
 def test_top_level_folders() -> None:

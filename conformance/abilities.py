@@ -54,6 +54,7 @@ ABILITIES = {
     "bwrap": "command -v bwrap",
     "a bubblewrap that can do without openat2": f"/usr/bin/python3 -I -c {shlex.quote(WITHOUT_OPENAT2)}"
     " bwrap --ro-bind / / true",
+    "less and vi": "command -v less && command -v vi",
     "zsh": "command -v zsh",
     "fish": "command -v fish",
     "root for loop file systems": '[ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4 &&'

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from conformance.clauses import CLAUSES, protections
 
 SOURCES = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
@@ -14,6 +16,30 @@ GUARDED = {
     for names in re.findall(r"^@guards\(([^)]*)\)", SOURCES, flags=re.MULTILINE)
     for name in re.findall(r'"([^"]+)"', names)
 }
+
+
+ROFF = (
+    (r'^\.\\".*\n', ""),
+    (r"^\.(?:[BI]|BR|IR|RB|RI|BI) +(.*)$", r"\1"),
+    (r"^\.\S.*\n", ""),
+    (r"\\f[BIR]|\\&", ""),
+    (r"\\-", "-"),
+)
+
+
+def words_of(document: str) -> str:
+    """A document in one line, without what only formats it."""
+    text = (Path(__file__).parents[1] / document).read_text()
+    for pattern, plain in ROFF if document.endswith(".1") else ():
+        text = re.sub(pattern, plain, text, flags=re.MULTILINE)
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", CLAUSES)
+def test_every_promise_is_made_in_a_document(name: str) -> None:
+    """What is judged is what users are told: the sentence stands there, to the word."""
+    clause = CLAUSES[name]
+    assert clause.sentence in words_of(clause.document)
 
 
 def test_every_scenario_names_a_promise_that_exists() -> None:

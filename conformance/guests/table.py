@@ -85,17 +85,19 @@ PLAIN = f"not -bare and {USER}"  # casual and strict mode, for an ordinary user
 DESTRUCTION = " or ".join(f"D{number:02}" for number in range(1, 16))
 A_FEW = f"(stays_removed or moving_over_files or hard_links or K02) and {PLAIN}"
 ON_EACH_HOME = f"(stays_removed or moving_over_files or hard_links or K02 or test_startup) and {PLAIN}"
-ON_EACH_KERNEL = f"({ON_EACH_HOME}) or ((odd_home or test_the_helper or power_is_cut or K03) and {PLAIN})"
+ONCE = "odd_home or test_the_helper or power_is_cut or K03 or (a_terminal and -casual)"
+ON_EACH_KERNEL = f"({ON_EACH_HOME}) or (({ONCE}) and {PLAIN})"
 # Each takes a quarter of a minute; the one that renames the grant stays.
 OTHER_RACES = "racing and not (racing and grant and not folder)"
 ON_THE_OLDEST_AND_NEWEST = f"(test_strict or (test_escape and not racing and not -strict)) and {PLAIN}"
 SLOW = "-strict and (test_git_in_a_repository_that_was_there or test_venv_and_pip)"  # half a minute each
+WORK = f"test_usefulness and not ({SLOW})"
 EVERYTHING = ""
 # All of it would take hours, emulated: the homes on one kernel share what is left over.
 SHARED = {
     "ext4": f"test_destruction and not large_home and {USER}",
     "btrfs": f"(test_persistence or test_protect) and {PLAIN}",
-    "xfs": f"((test_usefulness and not ({SLOW})) or (large_home and -casual)) and {PLAIN}",
+    "xfs": f"(({WORK}) or test_interactive or (large_home and -casual)) and {PLAIN}",
     "nfs4": f"(D05 or D06 or D07 or D08 or D14 or D15 or test_refusals) and not large_home and {PLAIN}",
     "tmpfs": f"(test_escape or test_strict or test_the_helper) and {USER} and not ({OTHER_RACES})",
 }

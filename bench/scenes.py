@@ -102,9 +102,10 @@ def more_mounts(bench: Bench, count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def many_files(bench: Bench, top: str, count: int) -> Iterator[None]:
-    """Have so many more names below a directory."""
+    """Have so many more names below a directory, on a disk that has come to rest."""
     must(bench.account.run(["/usr/bin/python3", "-I", "-c", LINK, top, str(count)], timeout=300))
+    bench.sh("sync -f ~")
     try:
         yield
     finally:
-        bench.sh(f"rm -rf {shlex.quote(top)}")
+        bench.sh(f"rm -rf {shlex.quote(top)}; sync -f ~")

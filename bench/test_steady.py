@@ -46,9 +46,9 @@ class Task:
 
 
 TASKS = {
-    "git status": Task("git -C $at/tree status --porcelain"),
-    "find": Task("find $at/tree -size +1000k"),
-    "read": Task("find $at/tree -type f -print0 | xargs -0 cat"),
+    "git status": Task("git -C $at/tree status --porcelain", rounds=20),
+    "find": Task("find $at/tree -size +1000k", rounds=20),
+    "read": Task("find $at/tree -type f -print0 | xargs -0 cat", rounds=12),
     "rm -r": Task("rm -r $at/$here", before="rm -rf $at/gone-*; cp -al $at/tree $at/$here"),
     "untar": Task("mkdir $at/$here; tar -C $at/$here -xf $at/tree.tar", before="rm -rf $at/gone-*"),
     "make -j2": Task("make -s -B -j2 -C $at/code", rounds=4),

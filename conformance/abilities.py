@@ -154,14 +154,15 @@ def needs(ability: str) -> pytest.MarkDecorator:
 
 
 @functools.cache
-def _has(host: Host, ability: str) -> bool:
+def has(host: Host, ability: str) -> bool:
+    """Say whether the machine has an ability."""
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return bool(host.run(f"env {path} sh -c %s", ABILITIES[ability]).rc == 0)
 
 
 def check(host: Host, ability: str) -> None:
     """Skip the running test if the machine lacks an ability, or fail it if it must have it."""
-    if _has(host, ability):
+    if has(host, ability):
         return
     kinds = os.environ.get("JAI_MACHINE", "").split() or [""]
     excuses = [NOT_AVAILABLE[kind][ability] for kind in kinds if ability in NOT_AVAILABLE.get(kind, {})]

@@ -110,8 +110,8 @@ CLAUSES = {
     ),
     "E04": Clause(
         "Abstract Unix sockets of others can not be connected to, where the kernel can forbid it.",
-        SECURITY,
-        "it can connect to abstract Unix sockets of your network namespace",
+        MANUAL,
+        "On kernels with Landlock ABI 6 (Linux 6.12) the command can not connect to those outside.",
     ),
     "E05": Clause(
         "Nothing that is covered, hidden or read-only can be uncovered by a mount or another root.",
@@ -121,7 +121,7 @@ CLAUSES = {
     "E06": Clause(
         "Nested user namespaces gain nothing outside; strict mode allows none.",
         SECURITY,
-        "**Nested user namespaces are possible** in casual and bare mode",
+        "Nothing in the jail gains a privilege: no capability outside its own user namespace",
     ),
     "E07": Clause(
         "No process outside can be seen, signalled, traced, read or entered, and PID 1 inside neither.",

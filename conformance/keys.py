@@ -21,7 +21,7 @@ import time
 
 SHELL = ("bash", "--norc", "--noprofile", "--noediting", "-i")
 PROMPT = "@ready@ "
-DEADLINE = 45  # seconds: an emulated machine is slow
+DEADLINE = 45  # seconds for all of it: an emulated machine is slow
 ROWS, COLUMNS = 24, 80
 
 
@@ -32,6 +32,7 @@ class Terminal:
         """Take the master's descriptor."""
         self.descriptor = descriptor
         self.shown = ""
+        self.deadline = time.monotonic() + DEADLINE
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -43,9 +44,8 @@ class Terminal:
 
     def see(self, text: str) -> str | None:
         """Wait for a text; give what came before it, None if it does not appear."""
-        deadline = time.monotonic() + DEADLINE
         while text not in self.shown:
-            left = deadline - time.monotonic()
+            left = self.deadline - time.monotonic()
             if left <= 0 or not select.select([self.descriptor], [], [], left)[0]:
                 return None
             try:

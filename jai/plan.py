@@ -71,14 +71,14 @@ def plan(policy: Policy, passwd: str = "", group: str = "") -> list[Step]:
 def _requests(tree: list[Step]) -> list[Step]:
     """Number the mounts that the helper is to map, and give what is asked of it."""
     found: list[Step] = []
-    numbers: dict[tuple[str, tuple[int, int] | None], int] = {}
+    numbers: dict[object, int] = {}
     for step in tree:
         if step.flags & MAPPED:
             ask, path = (
                 (steps.clone, step.target) if step.kind == lib.JAI_OVERLAY else (steps.idmap, step.source)
             )
             # What is shown at two places is asked for once.
-            step.number = numbers.setdefault((path, step.same), len(found))
+            step.number = numbers.setdefault((ask, path, step.same), len(found))
             if step.number == len(found):
                 found.append(ask(path, step.number, step.same))
             step.forget_identity()

@@ -120,11 +120,9 @@ def bars(guest: dict[str, Any]) -> list[Bar]:
     for scenario in guest["scenarios"]:
         times = scenario.get("startup", {})
         for name, values in times.items():
-            mode = scenario["mode"]
-            label = name.replace("jai", mode) if name.startswith("jai") else name
             base, middle = statistics.median(times["bubblewrap"]), statistics.median(values)
             dots = [value / base for value in values]
-            found.setdefault(label, Bar(label, middle / base, 1000 * middle, dots))
+            found.setdefault(name, Bar(name, middle / base, 1000 * middle, dots))
     return list(found.values())
 
 

@@ -85,7 +85,7 @@ PLAIN = f"not -bare and {USER}"  # casual and strict mode, for an ordinary user
 DESTRUCTION = " or ".join(f"D{number:02}" for number in range(1, 16))
 A_FEW = f"(stays_removed or moving_over_files or hard_links or K02) and {PLAIN}"
 ON_EACH_HOME = f"(stays_removed or moving_over_files or hard_links or K02 or test_startup) and {PLAIN}"
-ONCE = "odd_home or test_the_helper or power_is_cut or K03 or (a_terminal and -casual)"
+ONCE = "odd_home or test_the_helper or power_is_cut or K03 or (a_terminal and ctrl and -strict)"
 ON_EACH_KERNEL = f"({ON_EACH_HOME}) or (({ONCE}) and {PLAIN})"
 # Each takes a quarter of a minute; the one that renames the grant stays.
 OTHER_RACES = "racing and not (racing and grant and not folder)"

@@ -44,6 +44,9 @@ int jai_owns_cgroup(uint32_t uid)
 	ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
 	int owns = 0;
 
+	/* What is not read to its end may name one. */
+	if (size == sizeof(text) - 1)
+		return 1;
 	text[size > 0 ? size : 0] = '\0';
 	for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
 		if (strncmp(line, "0::", 3) == 0 && strlen(line) < PATH_MAX)

@@ -350,8 +350,10 @@ static int open_lower(struct state *s, const struct jai_step *step)
 
 	if (!(step->flags & JAI_MAPPED))
 		return open_source(step, text(s, step->target), O_DIRECTORY);
-	mount = take_mapped(s, (uint32_t)step->number);
-	return mount < 0 || attach_layer(s, mount) < 0 ? -1 : steal_fd(&mount);
+	if (take_mapped(s, (uint32_t)step->number) < 0)
+		return -1;
+	mount = steal_fd(&s->mapped[step->number].fd);
+	return attach_layer(s, mount) < 0 ? -1 : steal_fd(&mount);
 }
 
 static int make_overlay(struct state *s, const struct jai_step *step)

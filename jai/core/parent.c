@@ -245,6 +245,7 @@ static int start(struct state *s, struct parent *p)
 void jai_run(const void *image, size_t size, struct jai_result *result)
 {
 	struct state s = {.helper = -1,
+			  .helper_pidfd = -1,
 			  .holder = -1,
 			  .joined_fd = -1,
 			  .home_fd = -1,

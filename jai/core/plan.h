@@ -39,17 +39,18 @@ struct mapped {
 /* What the processes of the jail carry along from step to step. */
 struct state {
 	struct plan plan;
-	uint32_t step; /* the step that is being executed */
-	int report;    /* to the parent: struct report */
-	int control;   /* from the parent: signal numbers; end of file: the parent is gone */
-	int lock;      /* the jail's lock file, held by the keeper */
-	int holder;    /* pidfd of a keeper whose overlay we join, or -1 */
-	int joined_fd; /* that keeper's overlay */
-	int home_fd;   /* our mount of the overlay, or -1; in the keeper also HOME_FD */
-	int helper;    /* the socket to the privileged helper, or -1 */
-	pid_t helper_pid;
+	uint32_t step;	  /* the step that is being executed */
+	int report;	  /* to the parent: struct report */
+	int control;	  /* from the parent: signal numbers; end of file: the parent is gone */
+	int lock;	  /* the jail's lock file, held by the keeper */
+	int holder;	  /* pidfd of a keeper whose overlay we join, or -1 */
+	int joined_fd;	  /* that keeper's overlay */
+	int home_fd;	  /* our mount of the overlay, or -1; in the keeper also HOME_FD */
+	int helper;	  /* the socket to the privileged helper, or -1 */
+	int helper_pidfd; /* its process, or -1 */
 	struct mapped mapped[JAI_MAX_MAPPED]; /* what it maps for us, by number */
 	uint32_t requests;		      /* how many of them there are */
+	uint32_t sent;			      /* how many have been asked for */
 	uint32_t answers;		      /* how many have been taken */
 	int root;			      /* the jail's root */
 	int lower;			      /* the real home, while masks are made */

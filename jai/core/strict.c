@@ -34,11 +34,12 @@ int op_helper(struct state *s, const struct jai_step *step)
 	char *const words[] = {path, NULL};
 	char *const none[] = {NULL};
 	int pair[2];
+	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return errno;
-	s->helper_pid = sys_clone3(0, 0, NULL);
-	if (s->helper_pid == 0) {
+	pid = sys_clone3(0, 0, &s->helper_pidfd);
+	if (pid == 0) {
 		/* When it can not be executed, the end of the stream says so. */
 		if (dup2(pair[1], 0) == 0)
 			execve(path, words, none);
@@ -46,7 +47,9 @@ int op_helper(struct state *s, const struct jai_step *step)
 	}
 	close(pair[1]);
 	s->helper = pair[0];
-	return s->helper_pid < 0 || move_away(&s->helper) < 0 ? errno : give_back();
+	if (pid < 0 || move_away(&s->helper) < 0 || move_away(&s->helper_pidfd) < 0)
+		return errno;
+	return give_back();
 }
 
 /* A message of one part with room for a descriptor. */
@@ -137,15 +140,23 @@ int send_requests(struct state *s)
 		const int clone = s->plan.steps[place->step].kind == JAI_CLONE;
 		int error = ask(s->helper, clone ? IDMAP_CLONE : IDMAP_MOUNT, 0, place->fd);
 
-		if (error)
+		if (error) {
+			s->step = place->step;
 			return error;
+		}
 		close(steal_fd(&place->fd));
+		s->sent++;
 	}
 	return 0;
 }
 
 int take_mapped(struct state *s, uint32_t number)
 {
+	/* A run that joins another has asked for nothing. */
+	if (number >= s->sent) {
+		errno = EBADF;
+		return -1;
+	}
 	while (s->answers <= number) {
 		struct mapped *place = &s->mapped[s->answers];
 		int error = hear(s->helper, &place->fd);
@@ -159,6 +170,7 @@ int take_mapped(struct state *s, uint32_t number)
 		}
 		s->answers++;
 	}
+	errno = EBADF; /* it has been taken away already */
 	return s->mapped[number].fd;
 }
 

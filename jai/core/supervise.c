@@ -80,24 +80,31 @@ static void leave_group(const struct state *s)
 /* The keeper: until the jail or the parent ends. */
 static _Noreturn void keep_jail(struct state *s, int init)
 {
-	struct pollfd polled[] = {{.fd = init, .events = POLLIN}, {.fd = s->control, .events = 0}};
+	enum { INIT, CONTROL, HELPER, COUNT };
+	struct pollfd polled[COUNT] = {[INIT] = {.fd = init, .events = POLLIN},
+				       [CONTROL] = {.fd = s->control, .events = 0},
+				       [HELPER] = {.fd = s->helper_pidfd, .events = POLLIN}};
 	int error = publish_jail(s);
 
 	if (left_out("end-with-the-parent"))
-		polled[1].fd = -1;
+		polled[CONTROL].fd = -1;
 	if (error) {
 		report(s, REPORT_FAILED, (int)s->step, error);
 		sys_pidfd_send_signal(init, SIGKILL);
 	} else {
-		close_all_but((int[]){init, s->control, s->lock, s->home_fd < 0 ? -1 : HOME_FD}, 4);
-		/* The helper ends with its stream, which is closed now. */
-		if (s->helper_pid > 0)
-			waitpid(s->helper_pid, NULL, __WALL);
+		const int kept[] = {init, s->control, s->lock, s->home_fd < 0 ? -1 : HOME_FD,
+				    s->helper_pidfd};
+
+		close_all_but(kept, sizeof(kept) / sizeof(kept[0]));
 		leave_group(s);
 		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-		while (poll(polled, 2, -1) < 0 && errno == EINTR)
-			;
-		if (!polled[0].revents)
+		while (poll(polled, COUNT, -1) < 0 ||
+		       !(polled[INIT].revents | polled[CONTROL].revents)) {
+			/* The helper ends with its stream, whose last copy the command closes. */
+			if (polled[HELPER].fd >= 0 && polled[HELPER].revents)
+				wait_for(steal_fd(&polled[HELPER].fd));
+		}
+		if (!polled[INIT].revents)
 			sys_pidfd_send_signal(init, SIGKILL);
 	}
 	wait_for(init);

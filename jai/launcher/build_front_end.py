@@ -28,6 +28,7 @@ def module(body):
     name = body.__name__
     made = sys.modules["{PACKAGE}." + name] = type(sys)("{PACKAGE}." + name)
     made.__package__, made.__file__ = "{PACKAGE}", package.__path__[0] + "/" + name + ".py"
+    made.__builtins__ = __builtins__  # which Python 3.9 does not look for elsewhere
     setattr(package, name, made)
     type(body)(body.__code__, made.__dict__)()
     return made

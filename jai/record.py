@@ -21,12 +21,16 @@ class Record:
     """A frozen value whose fields are the annotations of its class, in order."""
 
     _fields: tuple[str, ...] = ()
+    _names: frozenset[str] = frozenset()
+    _required: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
         """Collect the fields; a field with a class attribute of its name has that as default."""
         own = cls.__dict__.get("__annotations__")
         names = cls.__annotations__ if own is None else own
         cls._fields = cls._fields + tuple(name for name in names if not name.startswith("_"))
+        cls._names = frozenset(cls._fields)
+        cls._required = tuple(name for name in cls._fields if not hasattr(cls, name))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take the fields by position or by name."""
@@ -36,14 +40,14 @@ class Record:
             raise TypeError(message)
         values = self.__dict__
         values.update(zip(fields, args))
-        for name, value in kwargs.items():
-            if name not in fields or name in values:
-                message = f"{type(self).__name__}: unexpected or repeated field {name!r}"
-                raise TypeError(message)
-            values[name] = value
+        values.update(kwargs)
+        if len(values) < len(args) + len(kwargs) or not self._names.issuperset(kwargs):
+            name = next(each for each in kwargs if each not in fields or each in fields[: len(args)])
+            message = f"{type(self).__name__}: unexpected or repeated field {name!r}"
+            raise TypeError(message)
         if len(values) < len(fields):
-            for name in fields:
-                if name not in values and not hasattr(type(self), name):
+            for name in self._required:
+                if name not in values:
                     message = f"{type(self).__name__}: field {name!r} is missing"
                     raise TypeError(message)
 

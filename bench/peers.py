@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TRUE = ("/bin/true",)
 PLAIN, OVERLAY = "bubblewrap", "bubblewrap, overlay"
 WHERE = ("/usr/bin/readlink", "/proc/self/ns/mnt")
+AT_REST = "sync -f ~"  # before an overlay is made: each one that ends syncs its disk
 ONLY_RULES = ("landrun",)  # has no namespaces, but Landlock's rules
 
 

@@ -7,7 +7,7 @@ import shlex
 import struct
 from typing import TYPE_CHECKING
 
-from bench.peers import TRUE, Job
+from bench.peers import AT_REST, TRUE, Job
 from conformance.accounts import must, run
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ for folder in range(0, count, 1000):
 def settled(bench: Bench) -> str:
     """Give shell text that waits until no run of the default jail has its overlay any more.
 
-    A run that starts while the last one's is being taken down joins it, which is another job.
+    A run that starts while the last one's is being taken down joins it, which is another job.  And taking an
+    overlay down syncs its disk: one that is made meanwhile waits for that.
     """
     lock = f"{bench.home.path}/.jai/default.work/lock"
-    return f"while grep -q :$(stat -c %i {lock}) /proc/locks; do :; done"
+    return f"while grep -q :$(stat -c %i {lock}) /proc/locks; do :; done; {AT_REST}"
 
 
 def core_alone(bench: Bench, words: list[str], *, program: str = "core-alone") -> Job:
@@ -66,7 +67,7 @@ def bare_calls(bench: Bench) -> Job:
     """Give the job of the fewest system calls that make such a tree and start a command in it."""
     upper, work = f"{bench.home.path}/.bench/bare-upper", f"{bench.home.path}/.bench/bare-work"
     bench.sh(f"mkdir -p {upper} {work}")
-    return Job([f"{bench.tools}/bare-calls", bench.home.path, upper, work, bench.cwd, *TRUE])
+    return Job([f"{bench.tools}/bare-calls", bench.home.path, upper, work, bench.cwd, *TRUE], before=AT_REST)
 
 
 def first_start(bench: Bench, words: list[str]) -> Job:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.peers import TRUE, Bubblewrap, Job
+from bench.peers import AT_REST, OVERLAY, TRUE, Bubblewrap, Job
 from bench.results import Budget, Point, Ratio, Results, Table, Times
 from conformance.accounts import must
 
@@ -48,7 +48,8 @@ class Bench:
 
     def peers(self, *command: str) -> dict[str, Job]:
         """Give the jobs of the bubblewraps that are there."""
-        return {name: Job(words) for name, words in self.bubblewrap.all([*(command or TRUE)]).items()}
+        found = self.bubblewrap.all([*(command or TRUE)])
+        return {name: Job(words, before=AT_REST if name == OVERLAY else "") for name, words in found.items()}
 
     def time(self, jobs: Mapping[str, Job], *, rounds: int, warm: int = 2) -> Times:
         """Time jobs side by side as the account."""

@@ -141,7 +141,7 @@ def test_the_examples_of_files_are_understood(root: Path) -> None:
     texts += [each for each in examples(root, "jai.1") if each.startswith("conf ")]
     for text in texts:
         where = CONF_FILE if text.lstrip().startswith(("conf", "#")) else JAIL_FILE
-        env = {"HOME": "/home/ada", "PWD": "/home/ada/project"}
+        env = {"HOME": "/home/ada", "PWD": "/home/ada/project", "SSH_AUTH_SOCK": "/tmp/ssh/agent"}
         found = read_assignments(
             File("example", "/example", text.encode()),
             Source(where, "/home/ada/.jai", "/home/ada", env, lambda _path: None),

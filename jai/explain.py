@@ -28,11 +28,9 @@ MOST_TOLD = 8
 def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiError:
     """Give the error for a step and the errno it failed with."""
     answer = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
-    if step is None:
-        return StepError(
-            "the jail's first process can not be made", detail=answer, hint="close other programs"
-        )
-    detail = f"{describe(step)}: {answer}"
+    detail = f"{describe(step)}: {answer}" if step else answer
+    if step is None or number == errno.EMFILE:
+        return _limit(number, detail)
     if step.kind == lib.JAI_EXEC:
         return _command(step, number, answer)
     if number == errno.ENOSYS and _is_filtered():
@@ -48,6 +46,15 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     if found is None:
         found = ("the jail can not be set up", "jai --plan prints all the steps; JAI_DEBUG=1 shows more")
     return StepError(found[0], detail=detail, hint=found[1])
+
+
+def _limit(number: int, detail: str) -> JaiError:
+    """Name the limit that leaves the jail no room."""
+    # jai's own descriptors get numbers from 21 on, which answers EINVAL where the limit is lower.
+    if number in (errno.EMFILE, errno.EINVAL):
+        return HostError("too few files may be open at once here", detail=detail, hint="ulimit -n 1024")
+    hint = "close other programs, or raise the limit of processes (ulimit -u)"
+    return HostError("the jail's first process can not be made", detail=detail, hint=hint)
 
 
 def changes(steps: Sequence[Step]) -> str:

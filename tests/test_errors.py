@@ -448,6 +448,16 @@ def test_a_first_run_on_a_full_disk(user: User, missing: str) -> None:
         assert [name for name in left if Path("/srv/tiny", name).is_file()] == []
 
 
+@pytest.mark.parametrize(
+    ("limit", "hint"), [("-n 12", "ulimit -n"), ("-n 22", "ulimit -n"), ("-u 1", "ulimit -u")]
+)
+def test_a_limit_that_leaves_no_room(user: User, limit: str, hint: str) -> None:
+    """Too few descriptors or processes for the jail itself: the limit is named."""
+    with nothing_changes(user):
+        done = user.run(["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", user.jai, "true"])
+    explained(done, hint)
+
+
 # --- the command
 
 

@@ -150,16 +150,20 @@ def test_programs_of_the_terminal(jail: MakeJail, outside: Outside, mode: str, n
 
 
 IN_A_ROW, AT_ONCE = 20, 8
-# What runs could leave: mounts, files of the storage, processes of the user and of the strict id.
-TRACES = r"""
-cat /proc/self/mountinfo; find ~/.jai -mindepth 1 ! -path '*/.plans/*' | sort
-strict=$(sed -n "s/^$(id -u):\([0-9]*\):.*/,\1/p" /etc/subuid)
-ps -o args= -u "$(id -u)$strict" | grep -v 'ps -o\|grep -v\|sh -c\|^sort\|^find' | sort
+# The user, and in strict mode the strict id.
+USERS = r"""
+users=$(id -u)$(sed -n "s/^$(id -u):\([0-9]*\):.*/,\1/p" /etc/subuid)
 """
-# A jail is taken down when its run has left already; until then its lock is held.
-SETTLE = """
+# A jail is taken down when its run has left already; until then its lock is held, its keeper is there, and
+# who has ended waits for PID 1 outside.
+SETTLE = f"""{USERS}
 held=$(find ~/.jai -name lock -printf ':%i |')none
-while grep -qE "$held" /proc/locks; do sleep 0.1; done
+while grep -qE "$held" /proc/locks || ps -o comm= -u "$users" | grep -qE '^jai|defunct'; do sleep 0.1; done
+"""
+# What runs could leave: mounts, files of the storage, processes.
+TRACES = rf"""{USERS}
+cat /proc/self/mountinfo; find ~/.jai -mindepth 1 ! -path '*/.plans*' | sort
+ps -o args= -u "$users" | grep -v 'ps -o\|grep -v\|sh -c\|^sort\|^find' | sort
 """
 
 

@@ -28,14 +28,15 @@ APT = (
     'Acquire::Retries "3"',
     'APT::Install-Recommends "false"',
 )
-# Reads a tar archive and writes the image, with the owners that the archive has.
+# Reads a tar archive and writes the image, with the owners that the archive has.  Device nodes stay out: an
+# ordinary user can make none, and a guest's initrd mounts its own /dev.
 TAR_TO_IMAGE = f"""
 set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' TERM INT HUP
 mkdir "$scratch/root"
-tar -C "$scratch/root" --numeric-owner --xattrs --xattrs-include='*' -x
+tar -C "$scratch/root" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' -x
 mke2fs -q -t ext4 -O {FEATURES} -d "$scratch/root" "$scratch/image" {SIZE} >&2
 cat "$scratch/image"
 """

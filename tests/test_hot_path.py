@@ -90,6 +90,7 @@ def test_the_front_end_plans_as_its_sources_do(
     must(account.run([jai, "true"], cwd=home.project))
     seen = must(account.run([jai, *words], cwd=home.project)).stdout
     sources = must(account.run([jai, *words], cwd=home.project, env={"JAI_DEBUG": "1"})).stdout
+    assert "exec true" in seen.splitlines()
     assert [line for line in sources.splitlines() if "JAI_DEBUG" not in line] == seen.splitlines()
 
 

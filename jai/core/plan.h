@@ -103,7 +103,7 @@ void report(const struct state *s, int kind, int step, int value);
 /* An executor does one step and gives 0 or an errno. */
 typedef int executor(struct state *s, const struct jai_step *step);
 
-executor op_lock, op_userns, op_netns, op_nslimit, op_pivot, op_helper, op_idmap, op_clone;
+executor op_lock, op_userns, op_netns, op_nslimit, op_pivot, op_helper, op_request;
 executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_file, op_symlink, op_seal,
 	op_proc, op_pin;
 executor op_init, op_spawn;

@@ -111,7 +111,7 @@ static int hear(int helper, int *fd)
 }
 
 /* Only opens the source, as the user and in the host's tree. */
-static int request(struct state *s, const struct jai_step *step)
+int op_request(struct state *s, const struct jai_step *step)
 {
 	struct mapped *place = &s->mapped[s->requests];
 
@@ -121,16 +121,6 @@ static int request(struct state *s, const struct jai_step *step)
 		return errno;
 	s->requests++;
 	return 0;
-}
-
-int op_idmap(struct state *s, const struct jai_step *step)
-{
-	return request(s, step);
-}
-
-int op_clone(struct state *s, const struct jai_step *step)
-{
-	return request(s, step);
 }
 
 int send_requests(struct state *s)

@@ -16,7 +16,7 @@ from bench.results import budgets
 from bench.workbench import RESULTS, Bench
 from conformance.accounts import must, run
 from conformance.conftest import *  # noqa: F403 - its fixtures
-from conformance.conftest import _behind_the_wall, _needs  # noqa: F401, PLC2701 - and those that all tests use
+from conformance.conftest import _behind_the_wall, _needs  # noqa: F401 - and those that all tests use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -67,7 +67,7 @@ check: ready-check
 
 ifeq ($(strip $(call option,KERNEL,x) $(call option,HOME_FS,x) $(call option,INIT,x) $(if $(call typed,GUEST),$(GUEST),local)),local)
 conformance: ready-test
-	@.ci/test conformance -- $(only)
+	@JAI_TOLD=build/told .ci/test conformance -- $(only)
 else
 conformance: $(if $(findstring :,$(call option,GUEST,$(GUEST))),ready-reach,ready-guests)
 	@$(BIN)/python -m conformance.guests.run scenarios $(guests) $(only)

@@ -10,6 +10,7 @@ import itertools
 import os
 import shlex
 import shutil
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add where jai is."""
     parser.addoption("--jai", metavar="PATH", help="the jai command to judge (default: $JAI, or jai on PATH)")
     parser.addoption("--mode", choices=MODES, help="only the scenarios of this mode")
+    parser.addoption("--part", metavar="I/N", help="only the I-th of N parts, as machines share them")
     parser.addoption("--guards", metavar="PROTECTION", help="only the scenarios that fail without it")
 
 
@@ -94,13 +96,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the other modes' scenarios where one mode was asked for, and put what goes on to the end."""
     items.sort(key=lambda item: item.get_closest_marker("comes_last") is not None)
     mode, protection = config.getoption("--mode"), config.getoption("--guards")
+    part = config.getoption("--part")
     others = [
         item
         for item in items
-        if (mode and _mode_of(item) not in ("", mode)) or (protection and protection not in _guarded_by(item))
+        if (mode and _mode_of(item) not in ("", mode))
+        or (protection and protection not in _guarded_by(item))
+        or (part and not _is_in(item, *map(int, part.split("/"))))
     ]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
+
+
+def _is_in(item: pytest.Item, number: int, parts: int) -> bool:
+    """Whether a scenario is in the part of a number from 1 on: each name is in one, on whichever machine."""
+    return zlib.crc32(item.nodeid.encode()) % parts == number - 1
 
 
 def _guarded_by(item: pytest.Item) -> list[str]:

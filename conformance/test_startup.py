@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conformance.conftest import MakeJail
     from conformance.homes import Home
 
-ROUNDS = 3  # they show the order; what a start may cost is judged by `make bench`
+ROUNDS = 2  # they show the order; what a start may cost is judged by `make bench`
 
 # Its words: the jobs, and how many rounds count after the first one. A job is a command and what it adds to
 # the environment. Before that it starts the modes' until their plans are kept, which is when no fact is new.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 A_SCENARIO = "test_removing_the_home_leaves_the_originals and casual and find and ada"
+COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
 # In a mount namespace of its own, whose /etc says whether it may be wrecked.
 SERVER = """\
 set -eu
@@ -32,7 +34,7 @@ mount --bind etc /etc
 exec dropbear -F -E -m -s -r host -p 127.0.0.1:$1 -P pid
 """
 CONFIG = """\
-Host 127.0.0.1
+Host 127.0.0.1 localhost
     IdentityFile {place}/key
     IdentitiesOnly yes
     StrictHostKeyChecking no
@@ -48,15 +50,21 @@ Host 127.0.0.1
     ("ssh://[fe80::1]:22", [where.Ssh("ssh://[fe80::1]:22", ("ssh", "-p", "22", "fe80::1"))]),
     ("vagrant:debian", [where.Vagrant("vagrant:debian", "debian")]),
     (" ssh://a, vagrant:b  ssh://a ", [where.Ssh("ssh://a", ("ssh", "a")), where.Vagrant("vagrant:b", "b")]),
+    ("ssh://a+vagrant:b+ssh://a ssh://c", [
+        where.Ssh("ssh://a", ("ssh", "a"), "1/2"),
+        where.Vagrant("vagrant:b", "b", "2/2"),
+        where.Ssh("ssh://c", ("ssh", "c")),
+    ]),
 ])  # fmt: skip
 def test_what_a_word_of_guest_means(text: str, meant: list[where.Ssh | where.Vagrant]) -> None:
-    """Several are apart by blanks or commas; one that is named twice is meant once."""
+    """Several are apart by blanks or commas, or share by a plus; one that is named twice is meant once."""
     assert where.parse(text) == meant
 
 
 @pytest.mark.parametrize("text", [
     *("", "qemu ssh://a", "local", "host", "ssh://", "ssh://-oProxyCommand=x", "ssh://-x@host", "ssh://a b"),
     *("ssh://a:b", "ssh://a/path", "vagrant:", "vagrant:-f", "vagrant:a;b", "http://host"),
+    *("ssh://a+", "+ssh://a", "ssh://a+qemu", "ssh://a+local"),
 ])  # fmt: skip
 def test_a_word_that_means_nothing_is_refused(text: str) -> None:
     """In one line that says what can be said; nothing that ssh or vagrant would take for an option passes."""
@@ -190,6 +198,28 @@ def test_scenarios_on_a_machine_that_may_be_wrecked(machine: Machine, home_fs: s
     assert seen.returncode == 0
     assert f"make conformance GUEST={machine.name}" in (machine.place / "report/report.json").read_text()
     assert machine.left() == []
+
+
+@needs("root")
+@needs("dropbear")
+def test_machines_can_share_the_scenarios(machine: Machine) -> None:
+    """What one of them tries the other does not, and together they try all."""
+    machine.mark()
+    some = "test_destruction and casual and ada and (removing or moving or links or chmod)"
+    both = f"{machine.name}+{machine.name.replace('127.0.0.1', 'localhost')}"
+
+    seen = machine.judge("-k", some, "--guest", both)
+
+    told = json.loads((machine.place / "report/report.json").read_text())["guests"]
+    parts = [{one["id"] for one in guest["scenarios"]} for guest in told]
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    assert f"2 guests: {len(parts[0] | parts[1])} passed, 0 failed, 0 skipped" in seen.stdout
+    listed = subprocess.run(
+        [*COLLECT, "-k", some, "conformance"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert parts[0] | parts[1] == {line for line in listed.stdout.splitlines() if "::" in line}
 
 
 @needs("root")

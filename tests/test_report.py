@@ -31,16 +31,21 @@ HOSTILE = (
 WIDE, PHONE = 1280, 390
 
 
-def judged(root: Path, name: str, *options: str) -> Round:
+def tells(root: Path, *options: str) -> bytes:
     """What is told of a scenario that is really run on this machine."""
-    its = Round("here", name, version=os.uname().release)
     line = 'exec 3>&1 >/dev/null; exec "$@"'
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conformance.guests.tell"]
     words += ["-k", SCENARIO, "--mode=casual", *options, "conformance/test_persistence.py"]
     done = subprocess.run(
         ["sh", "-c", line, "sh", *words], cwd=root, stdout=subprocess.PIPE, check=False, timeout=120
     )
-    for told in done.stdout.splitlines():
+    return done.stdout
+
+
+def judged(root: Path, name: str, *options: str) -> Round:
+    """A round with that scenario."""
+    its = Round("here", name, version=os.uname().release)
+    for told in tells(root, *options).splitlines():
         its.hear(json.loads(told))
     its.close("")
     return its
@@ -96,6 +101,30 @@ def test_a_run_is_told_as_it_was(found: dict[str, Any]) -> None:
         assert one["clauses"] == ["I03"]
         assert "filter" in one["plan"]
         assert one["again"].startswith(f"make conformance KERNEL=here HOME_FS=held MODE={one['mode']} K=")
+
+
+def test_what_this_machine_has_told_becomes_a_report(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make conformance` leaves a file for each round, here a whole one and one that was cut off."""
+    told, folder = tmp_path / "told", tmp_path / "report"
+    told.mkdir()
+    whole = tells(root)
+    (told / "disk").write_bytes(whole)
+    (told / "xfs").write_bytes(whole.splitlines(keepends=True)[0])
+    monkeypatch.setenv("ASKED_K", "a or b")
+
+    assert report.main(["--told", str(told), "--folder", str(folder)]) == 0
+
+    found = json.loads((folder / "report.json").read_text())
+    guests = {guest["name"]: guest for guest in found["guests"]}
+    assert found["asked"] == "make conformance K='a or b'"
+    assert {name: guest["ended"] for name, guest in guests.items()} == {"local": True, "local xfs": False}
+    assert guests["local xfs"]["scenarios"] == []
+    for one in guests["local"]["scenarios"]:
+        assert one["outcome"] == "passed"
+        assert one["again"].startswith(f"make conformance GUEST=local MODE={one['mode']} K='{SCENARIO} and ")
+    assert capsys.readouterr().out.startswith("the report: ")
 
 
 def test_strange_texts_stay_texts(written: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import shlex
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.guests import page
 from conformance.guests.machine import QEMU
+from conformance.guests.rounds import HERE, Round
+from conformance.guests.where import Local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from conformance.guests.rounds import Round
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / "build/report"
@@ -45,7 +46,8 @@ def _again(its: Round, scenario: str, mode: str) -> dict[str, str]:
     )
     by_hand = f"make guest {where}"
     if its.place:
-        where = f"GUEST={its.place.name}" + ("" if its.home_fs == "here" else f" HOME_FS={its.home_fs}")
+        homes = "" if its.home_fs == HERE or isinstance(its.place, Local) else f" HOME_FS={its.home_fs}"
+        where = f"GUEST={its.place.name}{homes}"
         by_hand = its.place.by_hand
     only = [*([f"MODE={mode}"] if mode else []), f"K={shlex.quote(selects(scenario))}"]
     what = f"make mutants LEAVE_OUT={its.without}" if its.without else "make conformance"
@@ -104,12 +106,38 @@ def write(found: dict[str, Any], folder: Path = FOLDER) -> Path:
     return place
 
 
+def tell(rounds: Sequence[Round], folder: Path = FOLDER) -> str:
+    """Write both files, and give the line that says so."""
+    # What make was asked for, as it hands that over.
+    asked = sorted((name[6:], value) for name, value in os.environ.items() if name.startswith("ASKED_"))
+    typed = ["make conformance", *(f"{name}={shlex.quote(value)}" for name, value in asked)]
+    return f"the report: {os.path.relpath(write(collect(rounds, ' '.join(typed)), folder))}"
+
+
+def told(folder: Path) -> list[Round]:
+    """What was tried on this machine: a file for each file system of the homes, named so, by `tell.py`."""
+    rounds = []
+    for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
+        home_fs = HERE if path.name == "disk" else path.name
+        its = Round("", home_fs, place=Local(), version=platform.release())
+        for line in path.read_text().splitlines():
+            its.hear(json.loads(line))
+        rounds.append(its)
+    return rounds
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make one page of several runs, for example those of a build server's jobs."""
     parser = argparse.ArgumentParser(prog="conformance.guests.report", description=main.__doc__)
-    parser.add_argument("json", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("json", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--told", type=Path, metavar="FOLDER", help="what scenarios on this machine told")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the page is written")
     asked = parser.parse_args(arguments)
+    if asked.told:
+        print(tell(told(asked.told), asked.folder))
+        return 0
+    if not asked.json:
+        parser.error("nothing to make a page of")
     runs = [json.loads(path.read_text()) for path in asked.json]
     together = {**runs[0], "guests": [guest for run in runs for guest in run["guests"]]}
     together["asked"] = " ; ".join(dict.fromkeys(run["asked"] for run in runs))

@@ -21,7 +21,7 @@ class Round:
     kernel: str
     home_fs: str
     only: str = ""  # an expression for -k
-    place: where.Ssh | where.Vagrant | None = None  # a machine that is not ours to start
+    place: where.Local | where.Ssh | where.Vagrant | None = None  # a machine that is not ours to start
     init: str = "busybox"
     without: str = ""  # the protection that its jai leaves out
     version: str = ""
@@ -47,7 +47,8 @@ class Round:
     def selection(self) -> list[str]:
         """Words for pytest."""
         guards = [f"--guards={self.without}"] if self.without else []
-        return [*guards, *(["-k", self.only] if self.only else [])]
+        part = [f"--part={self.place.part}"] if self.place and self.place.part else []
+        return [*guards, *part, *(["-k", self.only] if self.only else [])]
 
     @property
     def failed(self) -> list[str]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 THERE = "/opt/conformance"
 UNPACK = f"mkdir -p {THERE} && tar -C {THERE} -x"
-AT_ONCE = 2
+MOST_MEMORY = 1.5  # GiB of the host's that a guest may take
 AFTERWARDS = "conformance/guests/after_the_power_cut.py"
 NOTHING_SELECTED = 5  # as pytest says it
 NOT_MADE = 77  # what guests consist of could not be had
@@ -81,7 +83,7 @@ async def judge(its: Round, parts: Parts | None, options: Sequence[str]) -> None
         return
     its.began = time.monotonic()
     try:
-        if its.place:
+        if isinstance(its.place, (where.Ssh, where.Vagrant)):
             await _visit(its, its.place, options)
         elif parts:
             await _host(its, parts, options)
@@ -90,6 +92,17 @@ async def judge(its: Round, parts: Parts | None, options: Sequence[str]) -> None
     took = time.monotonic() - its.began
     how = ", BROKEN" if its.broken else ""
     say(f"[{its.name}] {len(its.found)} scenarios, {len(its.failed)} failed, {took:.0f} s{how}")
+
+
+def at_once(processors: int, memory: float) -> int:
+    """How many guests run at a time on a machine of so many processors and so many free GiB."""
+    return max(2, min(processors, int(memory / MOST_MEMORY)))
+
+
+@functools.cache
+def _room() -> int:
+    available = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return at_once(len(os.sched_getaffinity(0)), int(available[1]) / (1 << 20) if available else 0)
 
 
 def what(*, too_old: bool, init: str = "busybox") -> list[str]:
@@ -205,15 +218,18 @@ def prepare(rounds: list[Round]) -> Parts | None:
         raise machine.MachineError(message)
     wheel = payload.wheel("mutants/wheelhouse" if any(its.without for its in rounds) else "wheelhouse")
     # Emulated processors that have to wait for a real one hold up the others: a tenth of the time.
-    processors = max(1, min(2, (os.cpu_count() or 1) // min(AT_ONCE, len(rounds))))
+    processors = max(1, min(2, len(os.sched_getaffinity(0)) // min(_room(), len(rounds))))
     return Parts(userland, boots, installed(next(iter(boots.values())), userland, wheel), processors)
 
 
 async def run(rounds: list[Round], parts: Parts | None, options: Sequence[str]) -> None:
-    """Judge in all guests, a few at a time."""
-    free = asyncio.Semaphore(AT_ONCE)
+    """Judge everywhere: on other machines at once, in guests as many at a time as there is room for."""
+    free = asyncio.Semaphore(_room())
 
     async def when_free(its: Round) -> None:
+        if isinstance(its.place, where.Ssh):
+            await judge(its, parts, options)
+            return
         async with free:
             await judge(its, parts, options)
 
@@ -231,9 +247,7 @@ def conclude(rounds: list[Round], folder: Path) -> int:
     counts = {outcome: seen.count(outcome) for outcome in ("passed", "failed", "skipped")}
     broken = sum(1 for its in rounds if its.broken)
     say(f"\n{len(rounds)} guests: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
-    typed = " ".join(f"{name}={shlex.quote(value)}" for name, value in _asked().items())
-    place = report.write(report.collect(rounds, f"make conformance {typed}"), folder)
-    say(f"the report: {os.path.relpath(place)}")
+    say(report.tell(rounds, folder))
     if any(its.without for its in rounds):
         return _noticed(rounds)
     if counts["failed"] or broken:
@@ -248,11 +262,6 @@ def _noticed(rounds: list[Round]) -> int:
             f"{its.name}: " + (f"noticed by {len(its.failed)} of {len(its.found)}" if its.failed else "A GAP")
         )
     return int(any(its.broken or not its.failed for its in rounds))
-
-
-def _asked() -> dict[str, str]:
-    """What make was asked for, as it hands that over."""
-    return {name[6:]: value for name, value in sorted(os.environ.items()) if name.startswith("ASKED_")}
 
 
 async def shell(its: Round, parts: Parts) -> int:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 SHARED = ("hooks", "config")
 OWN = ("commondir", "config.worktree")
 GITDIR = "gitdir: "
+# git-config(1): where a repository has its configuration, and what in it leads to what git runs.
+CONFIGS = ("config", "config.worktree")
+INCLUDED = "include.path"
+RUNNING = ("core.hookspath", INCLUDED)
 
+INCLUDES = 10  # as git goes
 DEEPEST = 4  # the name of a submodule may have slashes in it
 PATH_LIMIT = 4095
 MOST = 1000
@@ -74,12 +79,15 @@ def find_protected(settings: Settings, host: Host, grants: tuple[Granted, ...]) 
             if can_be_written(each.path, grants) and len(fsencode(each.path)) <= PATH_LIMIT:
                 found[each.path] = each
     if len(found) > MOST:
-        message = (
-            f"{len(found)} files of git in the granted directories need protection, at most {MOST} get it"
-        )
-        hint = "grant a directory with fewer submodules, or do without: --protect none"
-        raise RefusedError(message, hint=hint)
+        raise _too_many(len(found))
     return tuple(found[path] for path in sorted(found))
+
+
+def _too_many(number: int) -> RefusedError:
+    message = f"{number} files of git in the granted directories need protection, at most {MOST} get it"
+    return RefusedError(
+        message, hint="grant a directory with fewer submodules, or do without: --protect none"
+    )
 
 
 def can_be_written(path: str, grants: tuple[Granted, ...]) -> bool:
@@ -169,29 +177,115 @@ def _run_by_git(host: Host, repository: Repository) -> Iterator[str]:
     common = repository.common
     for name in host.names(f"{common}/worktrees"):
         yield from (f"{common}/worktrees/{name}/{each}" for each in OWN)
-    for directory in (common, *repository.modules):
-        yield from (f"{directory}/{name}" for name in (*SHARED, *OWN))
-        config = host.start_of(f"{directory}/config")
-        lower = config.lower()
-        if "hookspath" in lower or "[include" in lower:
-            yield from _named(host, config, directory, repository.tree if directory == common else "")
+    everywhere = [named for place in _everybody_s(host) for named in _named(host, place, set())]
+    for directory in dict.fromkeys((common, repository.gitdir, *repository.modules)):
+        if directory == common or directory in repository.modules:
+            yield from (f"{directory}/{name}" for name in (*SHARED, *OWN))
+        named = [each for name in CONFIGS for each in _named(host, f"{directory}/{name}", set())]
+        tree = _tree(named, directory) if directory in repository.modules else repository.tree
+        for name, path in (*named, *everywhere):
+            # Without a known work tree a relative path leads nowhere.
+            if name in RUNNING and (tree or path.startswith("/")):
+                yield normpath(join(tree, path))
 
 
-def _named(host: Host, config: str, directory: str, tree: str) -> Iterator[str]:
-    """Give the files that a git-config(1) includes, and the directory that it names for hooks."""
-    section = ""
-    for each in config.splitlines():
-        line = each.strip()
-        if line.startswith("["):
-            section, _, line = line.partition("]")
-        name, _, value = line.partition("=")
-        key = f"{section} {name.strip()}".lower()
-        base = tree if key == "[core hookspath" else directory if _includes(key) else ""
-        value = value.strip().strip('"')
-        if base and value:
-            value = host.home + value[1:] if value.startswith("~/") else value
-            yield normpath(join(base, value))
+def _everybody_s(host: Host) -> tuple[str, ...]:
+    """Give the configurations of all repositories, which can name hooks within each."""
+    own = host.env.get("XDG_CONFIG_HOME", "") or f"{host.home}/.config"
+    return ("/etc/gitconfig", f"{own}/git/config", f"{host.home}/.gitconfig")
 
 
-def _includes(key: str) -> bool:
-    return key.startswith("[include") and key.endswith(" path")
+def _tree(named: Iterable[tuple[str, str]], directory: str) -> str:
+    """Give the work tree that a submodule's configuration names, "" if it names none."""
+    trees = [path for name, path in named if name == "core.worktree"]
+    return normpath(join(directory, trees[-1])) if trees else ""
+
+
+def _named(host: Host, path: str, seen: set[str], depth: int = INCLUDES) -> Iterator[tuple[str, str]]:
+    """Give the paths that a git-config(1) names, and those in the files that it includes.
+
+    Raises: RefusedError where they are more than anybody's: a jail may have made them.
+    """
+    real = host.real(path)
+    if real in seen or not depth:
+        return
+    seen.add(real)
+    if len(seen) > MOST:
+        raise _too_many(len(seen))
+    config = host.start_of(path)
+    lower = config.lower()
+    if not any(word in lower for word in ("hookspath", "include", "worktree")):
+        return
+    for section, key, value in _settings_in(config):
+        place = host.home + value[1:] if value.startswith("~/") else value
+        if not place:
+            continue
+        if section in ("include", "includeif") and key == "path":
+            included = normpath(join(dirname(path), place))
+            yield INCLUDED, included
+            yield from _named(host, included, seen, depth - 1)
+        else:
+            yield f"{section}.{key}", place
+
+
+def _settings_in(config: str) -> Iterator[tuple[str, str, str]]:
+    """Give section, without its subsection, name and value of each setting as git-config(1) reads them."""
+    section, at, size = "", 0, len(config)
+    while at < size:
+        char = config[at]
+        if char == "[":
+            section, at = _section(config, at)
+        elif char in "#;":
+            at = _end_of_line(config, at)
+        elif char.isalnum():
+            end = at
+            while end < size and (config[end].isalnum() or config[end] == "-"):
+                end += 1
+            name, at = config[at:end].lower(), end
+            while at < size and config[at] in " \t":
+                at += 1
+            if config[at : at + 1] == "=":
+                value, at = _value(config, at + 1)
+                yield section, name, value
+        else:
+            at += 1
+
+
+def _end_of_line(config: str, at: int) -> int:
+    end = config.find("\n", at)
+    return len(config) if end < 0 else end
+
+
+def _section(config: str, at: int) -> tuple[str, int]:
+    """Give the name of the section that begins here, and where it ends: a quoted bracket is a letter."""
+    quoted, end = False, at + 1
+    while end < len(config) and config[end] != "\n" and (quoted or config[end] != "]"):
+        if config[end] == "\\" and quoted:
+            end += 1
+        elif config[end] == '"':
+            quoted = not quoted
+        end += 1
+    return config[at + 1 : end].partition('"')[0].strip().lower(), end + 1
+
+
+def _value(config: str, at: int) -> tuple[str, int]:
+    """Give the value that begins here, and where its last line ends: without quotes, comment and margins."""
+    found: list[str] = []
+    quoted, kept = False, 0  # blanks at the end count only within quotes
+    while at < len(config) and config[at] != "\n":
+        char = config[at]
+        if char in "#;" and not quoted:
+            at = _end_of_line(config, at)
+            break
+        if char == '"':
+            quoted = not quoted
+        elif char == "\\":
+            at += 1
+            if config[at : at + 1] != "\n":  # there the line goes on
+                found.append(config[at : at + 1])
+                kept = len(found)
+        elif quoted or char not in " \t\r" or found:
+            found.append(char)
+            kept = len(found) if quoted or char not in " \t\r" else kept
+        at += 1
+    return "".join(found[:kept]), at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 
 import pytest
 
@@ -159,6 +160,88 @@ def test_files_that_the_configuration_names() -> None:
     assert pinned(decided(host, "true")) == {
         *(".git/hooks", ".git/config", ".githooks", "shared.conf", "other.conf"),
     }
+
+
+@pytest.mark.parametrize("line", [
+    "hooksPath = .githooks # team",
+    "hooksPath = .githooks;team",
+    'hooksPath = ".githooks" # "x"',
+    'hooksPath = .git"hoo"ks',
+    "hooksPath = ~/project/.githooks",
+    "hooksPath = .git\\\nhooks  \t",
+    "hooksPath = \\\n  .githooks\r",
+    "# a comment does not go on \\\n\thooksPath = .githooks",
+    "x = y # nor does this \\\n\thooksPath = .githooks",
+    "x = y \\\n[z]\nhooksPath = .githooks",
+    "HOOKSPATH=.githooks",
+    '[a "]\\"["]\n[b]x=y\n[core] bare\nhooksPath = .githooks',
+    "x = \n;\nhooksPath = .githooks",
+])  # fmt: skip
+def test_what_git_reads_in_a_line(line: str) -> None:
+    """Comments, quotes, and lines that go on."""
+    host = with_repository(f"[user]\n\tname = a\n[core]\n\t{line}\n")
+    host.add(f"{PROJECT}/.githooks")
+
+    assert ".githooks" in pinned(decided(host, "true"))
+
+
+def test_hooks_that_an_included_or_another_configuration_names() -> None:
+    """An included file may name them, and a worktree's configuration, the user's and the machine's."""
+    team = "[core]\nhooksPath = .githooks\n"
+    for place, config in (
+        (f"{PROJECT}/team.conf", "[include]\npath = ../team.conf\n"),
+        (f"{GIT}/config.worktree", "[core]\n"),
+        (f"{HOME}/.gitconfig", "[core]\n"),
+        (f"{HOME}/.config/git/config", "[core]\n"),
+        ("/etc/gitconfig", "[core]\n"),
+    ):
+        host = with_repository(config)
+        host.add(f"{PROJECT}/.githooks")
+        assert ".githooks" not in pinned(decided(host, "true"))
+
+        host.add(place, "file")
+        host.texts[place] = team
+
+        assert ".githooks" in pinned(decided(host, "true")), place
+
+
+def test_files_that_include_one_another_end() -> None:
+    """As they would for git; what each names counts."""
+    host = with_repository("[include]\npath = ../a\n")
+    for name, other in (("a", "b"), ("b", "a")):
+        host.add(f"{PROJECT}/{name}", "file")
+        host.texts[f"{PROJECT}/{name}"] = f"[include]\npath = {other}\n[core]\nhooksPath = .{name}\n"
+        host.add(f"{PROJECT}/.{name}")
+
+    assert {"a", "b", ".a", ".b"} <= pinned(decided(host, "true"))
+
+
+def test_more_includes_than_anybody_has() -> None:
+    """A jail may have made them; nothing starts that would not be protected, and reading comes to an end."""
+    host = with_repository("[include]\n" + "".join(f"path = ../x{number}\n" for number in range(1100)))
+
+    with pytest.raises(RefusedError, match="need protection"):
+        decided(host, "true")
+
+
+def test_reading_a_configuration_takes_time_with_its_size() -> None:
+    """Not with its square: one line that goes on over ten thousand."""
+    host = with_repository("[core]\nhooksPath = x\\\n" + "a\\\n" * 20_000)
+    began = time.process_time()
+
+    decided(host, "true")
+
+    assert time.process_time() - began < 1
+
+
+def test_hooks_in_the_work_tree_of_a_submodule() -> None:
+    """Its configuration says where that is."""
+    host = with_repository()
+    config = "[core]\nworktree = ../../../lib\nhooksPath = .githooks\n"
+    add_repository(host, f"{GIT}/modules/lib", config)
+    host.add(f"{PROJECT}/lib/.githooks")
+
+    assert "lib/.githooks" in pinned(decided(host, "true"))
 
 
 def test_a_configuration_that_names_what_is_not_granted_changes_nothing() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DEV = "/dev"
 PROC = "/proc"
 SYS = "/sys"
+RUNTIME = "/run/user"
 
 # Where root does not get the current directory as a matter of course.
 SYSTEM = (
@@ -93,6 +94,11 @@ def _current(settings: Settings, host: Host) -> Granted:
     if cwd == home:
         message = f"the current directory is the home {home}: granting it would protect nothing"
         raise RefusedError(message, hint="go to a project, or run without granting it: -D")
+    if any(is_below(cwd, place) for place in (PROC, SYS)):
+        message = (
+            f"the current directory {cwd} is the kernel's: what is written there acts outside of the jail"
+        )
+        raise RefusedError(message, hint=hint)
     explicit = any(host.real(grant.path) == cwd for grant in settings.grants)
     if explicit:
         return Granted(cwd, host.readonly(cwd), found.type, found.owner, found.same)
@@ -112,13 +118,28 @@ def _current(settings: Settings, host: Host) -> Granted:
 def _refuse_secret(settings: Settings, host: Host, cwd: str) -> None:
     """Refuse to grant what is hidden on purpose just because somebody stands in it."""
     hint = "-D runs without granting it; -D -d . grants it all the same"
-    if cwd == host.real(host.env.get("XDG_RUNTIME_DIR", "") or "/"):
+    if _holds_sockets(host, cwd):
         message = f"the current directory {cwd} holds the sockets of your session"
         raise RefusedError(message, hint=hint)
     for mask in settings.masks:
         if is_below(cwd, host.real(join(host.real(host.home), mask.path))):
             message = f"the current directory {cwd} is masked ({mask.path})"
             raise RefusedError(message, hint=hint)
+
+
+def _holds_sockets(host: Host, cwd: str) -> bool:
+    """Say whether a directory is the user's runtime directory, or lies in it, where services listen, too.
+
+    The variable may name a shared place such as /tmp: then what lies below is not the session's.
+    """
+    if is_below(cwd, f"{RUNTIME}/{host.account.uid}"):
+        return True
+    named = host.real(host.env.get("XDG_RUNTIME_DIR", "") or "/")
+    if named == "/" or not is_below(cwd, named):
+        return False
+    found = host.find(named)
+    private = found is not None and not found.mode & 0o077 and not is_below(host.real(host.home), named)
+    return cwd == named or private
 
 
 def _option(grant: Grant) -> str:

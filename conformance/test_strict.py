@@ -692,6 +692,22 @@ def test_root_needs_no_helper(jail: MakeJail, outside: Outside, caller: str) -> 
 
 
 @clause("E15")
+def test_what_root_lends_the_helper_is_for_nobody_else(jail: MakeJail, outside: Outside) -> None:
+    """A program of the user's that jai starts outside of the jail, which prepares it, has no privilege."""
+    account, strict = outside.home.account, jail("strict")
+    script = "#!/bin/sh\\nexec >seen\\nid -u\\ngrep ^Cap /proc/self/status | grep -v CapBnd\\n"
+    must(account.sh(f"printf '{script}' >~/prepare; chmod 755 ~/prepare"))
+    program = ["--initjail", f"{account.home}/prepare"]
+    entry = shlex.join([strict.jai, "-m", "strict", "-j", strict.name, *program, "cat", "../seen"])
+    lent = f"cd {strict.project}; export SUDO_USER={account.name} USER=root HOME=/root; {entry}"
+
+    seen = run(account.host, f"unshare --mount sh -c {shlex.quote(NOTHING_SET_UP + lent)}")
+
+    none = [word for name in ("CapInh:", "CapPrm:", "CapEff:", "CapAmb:") for word in (name, "0" * 16)]
+    assert seen.words == [*must(account.sh("id -u")).words, *none], seen.stderr
+
+
+@clause("E15")
 def test_root_for_a_user(jail: MakeJail, outside: Outside) -> None:
     """`sudo jai -m strict` is the user's own strict jail: jai inside, the user's files outside."""
     account, strict = outside.home.account, jail("strict")

@@ -49,17 +49,15 @@ def guarded(words: Sequence[str]) -> int:
     try:
         return dispatch(words)
     except JaiError as error:
-        if variable("JAI_DEBUG"):
-            raise
+        _trace()
         _print_lines(error.lines())
         return error.status
     except BrokenPipeError:
         return 125
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
-        if variable("JAI_DEBUG"):
-            raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, people get three lines
+        _trace()
         _print_lines(
             [
                 f"jai: an error that jai did not expect: {error!r}",
@@ -67,6 +65,14 @@ def guarded(words: Sequence[str]) -> int:
             ]
         )
         return 125
+
+
+def _trace() -> None:
+    """Show where an error came from, to whoever asked for it; the exit status is the same."""
+    if variable("JAI_DEBUG"):
+        import traceback  # noqa: PLC0415 - only when asked
+
+        _print_lines(traceback.format_exc().splitlines())
 
 
 def _print_lines(lines: Sequence[str]) -> None:
@@ -160,10 +166,9 @@ def jail(settings: Settings, host: Host, *, only_plan: bool) -> int:
 
         return print_plan(settings, host, policy)
     if policy.create:
-        import os  # noqa: PLC0415 - only where a granted directory is to be made
+        from jai.verbs.init import make_grants  # noqa: PLC0415 - only where one is to be made
 
-        for path in policy.create:
-            os.makedirs(path, 0o777, exist_ok=True)
+        make_grants(policy)
         policy = decide(settings, host)
     _first_run(settings, policy)
     again = variable("JAI_FAILED") is not None  # what follows has been said

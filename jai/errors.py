@@ -6,6 +6,8 @@ the user's words, the operation and the kernel's answer, one hint that mends it.
 
 from __future__ import annotations
 
+FILE_SIZE_HINT = "ulimit -f says how large a file may be here: ulimit -f unlimited"
+
 EXIT_JAI = 125
 EXIT_CANNOT_EXECUTE = 126
 EXIT_NOT_FOUND = 127

@@ -10,7 +10,15 @@ import os
 
 from jai._core import lib
 from jai.describe import describe
-from jai.errors import EXIT_CANNOT_EXECUTE, EXIT_NOT_FOUND, HostError, JaiError, StepError, printable
+from jai.errors import (
+    EXIT_CANNOT_EXECUTE,
+    EXIT_NOT_FOUND,
+    FILE_SIZE_HINT,
+    HostError,
+    JaiError,
+    StepError,
+    printable,
+)
 from jai.host import read_bytes
 
 TYPE_CHECKING = False
@@ -30,7 +38,7 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     answer = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
     detail = f"{describe(step)}: {answer}" if step else answer
     if step is None or number == errno.EMFILE:
-        return _limit(number, detail)
+        return _limit(number, detail, policy)
     if step.kind == lib.JAI_EXEC:
         return _command(step, number, answer)
     if number == errno.ENOSYS and _is_filtered():
@@ -39,7 +47,7 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     if number == errno.ENOSYS or (number == errno.EINVAL and step.kind == lib.JAI_ROOT):
         message = f"this kernel ({os.uname().release}) is too old: jai needs Linux {FLOOR} or newer"
         return HostError(message, detail=detail, hint="update the kernel")
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) and step.kind in MAKING:
+    if number == errno.EFBIG or (number in NO_ROOM and step.kind in MAKING):
         return _space(number, detail)
     reason = REASONS.get(step.kind)
     found = reason(step, number, policy, host) if reason else None
@@ -48,11 +56,13 @@ def explain(step: Step | None, number: int, policy: Policy, host: Host) -> JaiEr
     return StepError(found[0], detail=detail, hint=found[1])
 
 
-def _limit(number: int, detail: str) -> JaiError:
+def _limit(number: int, detail: str, policy: Policy) -> JaiError:
     """Name the limit that leaves the jail no room."""
     # jai's own descriptors get numbers from 21 on, which answers EINVAL where the limit is lower.
     if number in (errno.EMFILE, errno.EINVAL):
-        return HostError("too few files may be open at once here", detail=detail, hint="ulimit -n 1024")
+        asked = "nofile" in dict(policy.limits)
+        hint = "--limit nofile=1024" if asked else "ulimit -n 1024"
+        return HostError("too few files may be open at once here", detail=detail, hint=hint)
     hint = "close other programs, or raise the limit of processes (ulimit -u)"
     return HostError("the jail's first process can not be made", detail=detail, hint=hint)
 
@@ -247,6 +257,9 @@ def _user_namespace(step: Step, number: int, policy: Policy, host: Host) -> tupl
 
 
 def _space(number: int, detail: str) -> JaiError:
+    if number == errno.EFBIG:
+        message = "a limit on the size of files leaves jai no room for its own"
+        return HostError(message, detail=detail, hint=FILE_SIZE_HINT)
     what = "read-only" if number == errno.EROFS else "full"
     message = f"the file system of the jail's state is {what}"
     return HostError(message, detail=detail, hint="make room, or choose another place with --storage DIR")
@@ -259,6 +272,7 @@ def _filter(_step: Step, _number: int, _policy: Policy, _host: Host) -> tuple[st
     )
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MAKING = (lib.JAI_OVERLAY, lib.JAI_FILE, lib.JAI_BIND)
 REASONS = {
     lib.JAI_LOCK: _lock,

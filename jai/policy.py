@@ -82,6 +82,7 @@ PRIVATE_VARIABLES = (
     "JAI_FAILED",
     "JAI_IGNORED",
     "JAI_KEEP_FDS",
+    "JAI_PREPARING",
     "OLDPWD",
 )
 
@@ -164,6 +165,7 @@ def decide(settings: Settings, host: Host) -> Policy:
     storage = host.real(settings.storage)
     config = host.real(settings.config_dir)
     _check_storage(settings, host, storage, home)
+    _check_config(config, home)
     state, notes = _state(settings, host, storage)
     grants, create = find_grants(settings, host, (storage, config, state))
     notes += _closed_grants(host, grants) if strict else ()
@@ -286,6 +288,13 @@ class View:
             path = parent
         return self._trees[path]
 
+    def writable(self, path: str) -> bool:
+        """Say whether files can be made there: in the home's overlay, or in a grant that is not read-only."""
+        holders = [grant for grant in self.grants if is_below(path, grant.path)]
+        if self.tree(path) == "grant":
+            return not max(holders, key=lambda grant: len(grant.path)).readonly
+        return self.tree(path) == "overlay"
+
     def shows(self, path: str) -> bool:
         """Say whether what is at the path outside is there inside."""
         return path == self.home or path in self._trees or self.tree(path) != "private"
@@ -378,6 +387,14 @@ def _check_storage(settings: Settings, host: Host, storage: str, home: str) -> N
     if is_below(home, storage):
         message = f"{origin}the storage {storage} contains the home: hiding the one would hide the other"
         raise RefusedError(message, hint="choose a directory of its own with --storage DIR")
+
+
+def _check_config(config: str, home: str) -> None:
+    if is_below(home, config):
+        message = (
+            f"the configuration directory {config} contains the home: hiding the one would hide the other"
+        )
+        raise RefusedError(message, hint="choose a directory of its own with JAI_CONFIG_DIR")
 
 
 def _state(settings: Settings, host: Host, storage: str) -> tuple[str, tuple[str, ...]]:
@@ -616,7 +633,7 @@ def _environment(
     for name in PRIVATE_VARIABLES:
         inside.pop(name, None)
     tmpdir = host.real(normpath(inside.get("TMPDIR", "") or "/"))
-    if tmpdir not in view.tmp and view.tree(tmpdir) in ("host", "private"):
+    if tmpdir not in view.tmp and not view.writable(tmpdir):
         inside.pop("TMPDIR", None)
     inside.pop("JAI_SCRIPT", None)
     if script:

@@ -7,14 +7,14 @@ import posix
 import sys
 
 from jai._core import ffi, lib
-from jai.errors import JaiError
+from jai.errors import FILE_SIZE_HINT, HostError, JaiError
 from jai.host import read_bytes
 from jai.plan import plan
 from jai.record import Record
 from jai.sealed import launcher, seal
 from jai.steps import encode
 from jai.store import prepare
-from jai.system import exists, fsdecode, set_variable, take_variable, variable
+from jai.system import exists, fsdecode, set_variable, take_variable, variable, write_whole
 
 # (step, errno) of what is over when it is tried again.
 MOST_ATTEMPTS = 10
@@ -79,13 +79,14 @@ def run(settings: Settings, policy: Policy, host: Host) -> int:
     image = encode(steps)
     if not failed:
         seal(settings, host, policy, image)
-    _restore_signals()
     _hand_over(image)
+    _restore_signals()
     result = ffi.new("struct jai_result *")
     lib.jai_run(image, len(image), result)
     ending = Ending(result.outcome, result.step, result.value)
-    if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED):
+    if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED, lib.JAI_LOST):
         _tell_changes(image, steps)
+    if ending.outcome in (lib.JAI_EXITED, lib.JAI_SIGNALED):
         after = variable("JAI_AFTER")
         if after:
             from jai.verbs.aftermath import tell_aftermath  # noqa: PLC0415 - only when asked
@@ -124,8 +125,13 @@ def _hand_over(image: bytes) -> None:
     if not exists(f"{path}-python"):
         return
     fd = posix.memfd_create("jai", 0)
-    posix.write(fd, image)
+    try:
+        write_whole(fd, image)
+    except OSError as error:
+        message = "the plan can not be written down for the core"
+        raise HostError(message, detail=f"memfd: {error.strerror}", hint=FILE_SIZE_HINT) from None
     set_variable("JAI_IMAGE", f"{fd} {posix.getpid()}")
+    _restore_signals()
     posix.execve(path, ["jai", *sys.argv[1:]], posix.environ)
 
 

@@ -20,7 +20,7 @@ import time
 from jai._core import lib
 from jai.host import look, look_at_file, read_bytes
 from jai.store import BOOT_ID
-from jai.system import dirname, exists, fsencode
+from jai.system import dirname, exists, fsencode, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +181,10 @@ def _write(directory: str, name: str, data: bytes) -> None:
         part, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o600
     )
     try:
-        posix.write(fd, data)
+        write_whole(fd, data)
+    except OSError:
+        posix.unlink(part)
+        raise
     finally:
         posix.close(fd)
     posix.rename(part, f"{directory}/{name}")

@@ -12,7 +12,7 @@ import posix
 from jai.errors import HostError, RefusedError
 from jai.host import read_bytes
 from jai.record import Record
-from jai.system import basename, exists, fsdecode, is_directory
+from jai.system import DIRECTORY, FORMAT, basename, exists, fsdecode, is_directory, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PRIVATE_MODE = 0o040700  # a directory, for its owner only
 ATTEMPTS = 10
+PREPARING = "JAI_PREPARING"  # tells a jai that the program of --initjail starts which home that is
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -88,18 +89,22 @@ def _make(policy: Policy) -> None:
     if fresh or not is_directory(paths.overlay_work):
         _make_work(paths)
     _directory(paths.tmp, 0o1777)
-    if policy.mode == "casual":
-        new = _directory(paths.changes, policy.home_mode)
-    else:
+    casual = policy.mode == "casual"
+    home, mode = (paths.changes, policy.home_mode) if casual else (paths.home, 0o700)
+    if variable(PREPARING) == home:
+        message = f"the jail {policy.jail!r} is just being prepared by this program"
+        raise HostError(message, hint="do here what can be done outside, and the rest in the jail later")
+    if not casual:
         _directories(paths.storage)
-        new = _directory(paths.home, 0o700)
+    if not policy.initjail:
+        _directory(home, mode)
     if fresh:
         _make_lock(paths)
     _new_boot(policy)
-    if new and policy.initjail:
-        from jai.verbs.init import run_initjail  # noqa: PLC0415 - once per jail
+    if policy.initjail and not exists(home):
+        from jai.verbs.init import make_prepared  # noqa: PLC0415 - once per jail
 
-        run_initjail(policy)
+        make_prepared(policy, home, mode)
 
 
 def open_directory(path: str) -> int:
@@ -134,6 +139,10 @@ def _directory(path: str, mode: int) -> bool:
     try:
         posix.mkdir(path, 0o700)
     except FileExistsError:
+        if posix.lstat(path).st_mode & FORMAT != DIRECTORY:
+            message = f"{path} is not a directory"
+            hint = "jai follows no link there: for another disk move the whole storage, --storage DIR"
+            raise RefusedError(message, hint=hint) from None
         return False
     made = open_directory(path)
     posix.fchmod(made, mode)

@@ -48,8 +48,7 @@ def basename(path: str) -> str:
 
 def normpath(path: str) -> str:
     """Leave out empty parts and `.`, and take `..` for the folder above, as if there were no links."""
-    # POSIX leaves it to the system what a path with exactly two slashes in front means.
-    root = "//" if path.startswith("//") and not path.startswith("///") else "/" if path[:1] == "/" else ""
+    root = "/" if path[:1] == "/" else ""  # two mean the same to Linux
     parts: list[str] = []
     for part in path.split("/"):
         if part == ".." and parts and parts[-1] != "..":
@@ -74,6 +73,15 @@ def is_directory(path: str) -> bool:
         return posix.stat(path).st_mode & FORMAT == DIRECTORY
     except (OSError, ValueError):
         return False
+
+
+def write_whole(fd: int, data: bytes) -> None:
+    """Write all of it.
+
+    Raises: OSError, also where a full disk or a limit takes a part only.
+    """
+    while data:
+        data = data[posix.write(fd, data) :]
 
 
 def variable(name: str) -> str | None:

@@ -40,6 +40,11 @@ REFUSED = [
     ({}, ("-d", f"{HOME}/.jai"), "jai's own files", "-D"),
     ({"cwd": f"{HOME}/.jai"}, (), "is masked", "-D"),
     ({"cwd": f"{HOME}/.ssh"}, (), "is masked", "-D -d ."),
+    ({"cwd": "/proc/self/fd"}, (), "is the kernel's", "-D"),
+    ({"cwd": "/sys/fs/cgroup/mine"}, (), "is the kernel's", "-D"),
+    ({"cwd": "/sys/fs/cgroup/mine"}, ("-d", "/sys/fs/cgroup/mine"), "is the kernel's", "-D"),
+    ({"cwd": "/run/user/1000"}, (), "sockets of your session", "-D"),
+    ({"cwd": "/run/user/1000/systemd"}, (), "sockets of your session", "-D -d ."),
     ({}, ("--storage", HOME), "contains the home", "--storage"),
     ({}, ("--storage", "/home"), "belongs to another user", "--storage"),
     ({}, ("--storage", f"{HOME}/.bashrc"), "is not a directory", "--storage"),
@@ -57,6 +62,8 @@ def test_what_is_refused_says_why_and_what_helps(
     host = FakeHost(**machine)  # type: ignore[arg-type]
     for path in ("/nowhere/x", "/proc/self", f"{HOME}/.bashrc"):
         host.add(path, "file")
+    for path in ("/proc/self/fd", "/sys/fs/cgroup/mine", "/run/user/1000", "/run/user/1000/systemd"):
+        host.add(path, mode=0o700)
     host.add("/dev/null", "device", owner=0)
 
     with pytest.raises(JaiError) as caught:
@@ -65,6 +72,36 @@ def test_what_is_refused_says_why_and_what_helps(
     assert reason in caught.value.message
     assert hint in caught.value.hint
     assert decided(FakeHost(), "true").command == ("true",)  # control
+
+
+def test_a_place_in_another_runtime_directory() -> None:
+    """One that the variable names counts as well; what is below a shared place, or in the home, does not."""
+    for runtime, mode, refused in (
+        ("/srv/runtime", 0o700, True),
+        ("/srv/runtime", 0o755, False),
+        (HOME, 0o700, False),
+    ):
+        host = FakeHost(cwd=f"{runtime}/deep")
+        host.env["XDG_RUNTIME_DIR"] = runtime
+        host.add(runtime, mode=mode)
+        host.add(f"{runtime}/deep")
+
+        if refused:
+            with pytest.raises(RefusedError, match="sockets of your session"):
+                decided(host, "true")
+        else:
+            assert paths(decided(host, "true")) == [f"{runtime}/deep"]
+        assert paths(decided(host, "-D", "-d", f"{runtime}/deep", "true")) == [f"{runtime}/deep"]
+
+
+def test_a_configuration_directory_that_holds_the_home() -> None:
+    """To hide it would hide the home."""
+    host = FakeHost()
+    host.env["JAI_CONFIG_DIR"] = HOME
+    files = {path.replace(f"{HOME}/.jai", HOME): text for path, text in CONF_FILES.items()}
+
+    with pytest.raises(RefusedError, match="configuration directory /home/ada contains the home"):
+        decided(host, "--storage", f"{HOME}/.jai", "true", files={**files, **CONF_FILES})
 
 
 def test_a_refusal_in_a_file_names_file_and_line() -> None:
@@ -225,6 +262,12 @@ def test_a_tmpdir_that_is_read_only_inside_is_dropped() -> None:
     assert "TMPDIR" not in dict(decided(host, "true").environment)
     host.env["TMPDIR"] = "/tmp"
     assert dict(decided(host, "true").environment)["TMPDIR"] == "/tmp"
+    host.env["TMPDIR"] = "/data"
+    host.add("/data")
+    assert dict(decided(host, "-d", "/data", "true").environment)["TMPDIR"] == "/data"
+    assert "TMPDIR" not in dict(decided(host, "-r", "/data", "true").environment)
+    host.env["TMPDIR"] = f"{HOME}/tmp"
+    assert dict(decided(host, "true").environment)["TMPDIR"] == f"{HOME}/tmp"
 
 
 def test_the_environment_is_scrubbed_and_told_who_and_where() -> None:

@@ -21,8 +21,10 @@ PATHS = st.text(st.sampled_from("/..a b\udcff~é"), max_size=12)
 @example("")
 def test_paths(path: str) -> None:
     """One path at a time."""
-    for name in ("dirname", "basename", "normpath"):
+    for name in ("dirname", "basename"):
         assert getattr(system, name)(path) == getattr(os.path, name)(path), name
+    # Two slashes in front, which POSIX leaves to the system, mean the same as one to Linux.
+    assert system.normpath(path) == os.path.normpath(path).replace("//", "/")
 
 
 @given(st.lists(PATHS, min_size=1, max_size=4))

@@ -156,6 +156,9 @@ int jai_may_help(void);
  * errno. */
 int jai_lend(uint32_t uid);
 
+/* Ends what root has lent this process: 0 or an errno. */
+int jai_give_back(void);
+
 /* The Landlock ABI of this kernel, 0 where there is none. */
 int jai_landlock(void);
 

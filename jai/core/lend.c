@@ -38,3 +38,17 @@ int jai_lend(uint32_t uid)
 			return errno;
 	return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 ? errno : 0;
 }
+
+int jai_give_back(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	const struct __user_cap_data_struct none[2] = {{0}};
+
+	/* Root lends nothing to itself. */
+	if (getuid() == 0)
+		return 0;
+	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+			       syscall(SYS_capset, &header, none) < 0
+		       ? errno
+		       : 0;
+}

@@ -40,7 +40,7 @@ static int lock_byte(int fd, int command, short type, off_t byte)
 	return -1;
 }
 
-/* Two runs may share an overlay when its home, its layers and its masks are the same. */
+/* Two runs may share an overlay when its home, its layers, its flags and its masks are the same. */
 static uint64_t overlay_key(const struct plan *plan)
 {
 	uint64_t key = jai_hash("", 0);
@@ -52,6 +52,7 @@ static uint64_t overlay_key(const struct plan *plan)
 		if (step->kind != JAI_MASK && step->kind != JAI_OVERLAY)
 			continue;
 		key = hash(key, &step->kind, sizeof(step->kind));
+		key = hash(key, &step->flags, sizeof(step->flags));
 		key = hash(key, &step->device, sizeof(step->device));
 		key = hash(key, &step->inode, sizeof(step->inode));
 		for (int word = 0; word < 3; word++) {
@@ -127,12 +128,21 @@ int op_lock(struct state *s, const struct jai_step *step)
 	return error;
 }
 
+int describe_jail(struct state *s)
+{
+	ssize_t size;
+
+	if (s->home_fd < 0)
+		return 0;
+	size = pwrite(s->lock, &s->key, sizeof(s->key), 0);
+	if (size < 0)
+		return errno;
+	return size == (ssize_t)sizeof(s->key) ? 0 : ENOSPC;
+}
+
 int publish_jail(struct state *s)
 {
 	if (s->home_fd >= 0 && s->home_fd != HOME_FD && dup3(s->home_fd, HOME_FD, O_CLOEXEC) < 0)
-		return errno;
-	if (s->home_fd >= 0 &&
-	    pwrite(s->lock, &s->key, sizeof(s->key), 0) != (ssize_t)sizeof(s->key))
 		return errno;
 	return lock_byte(s->lock, F_SETLKW, F_UNLCK, BYTE_START) < 0 ? errno : 0;
 }

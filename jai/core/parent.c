@@ -126,7 +126,7 @@ static int take_report(struct parent *p)
 	case REPORT_STARTED:
 		close(steal_fd(&p->keeper));
 		/* No other attempt will need the helper. */
-		(void)give_back();
+		(void)jai_give_back();
 		return 0;
 	case REPORT_STOPPED:
 		stop_too(p, report.value);

@@ -109,12 +109,12 @@ executor op_root, op_mask, op_overlay, op_bind, op_tmpfs, op_devpts, op_file, op
 executor op_init, op_spawn;
 executor op_drop, op_scope, op_limit, op_chdir, op_keep, op_close, op_filter, op_exec;
 
-/* namespaces.c, in the keeper: from now on others may start and join us. 0 or an errno. */
+/* namespaces.c: writes down what can be joined, before anything runs; 0 or an errno. */
+int describe_jail(struct state *s);
+/* In the keeper: from now on others may start and join us. 0 or an errno. */
 int publish_jail(struct state *s);
 /* In the keeper: waits for runs that are starting, then unmounts our overlay. */
 void leave_jail(struct state *s);
-/* strict.c: ends what root has lent this process; 0 or an errno. */
-int give_back(void);
 /* strict.c: becomes the strict id in a new user namespace; 0 or an errno. */
 int become_strict(struct state *s, const struct jai_step *step);
 /* strict.c: sends what is to be mapped, without waiting for it; 0 or an errno. */

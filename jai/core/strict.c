@@ -8,25 +8,10 @@
 #include "../helper/idmap.h"
 
 #include <grp.h>
-#include <linux/capability.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-
-int give_back(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	const struct __user_cap_data_struct none[2] = {{0}};
-
-	/* Root lends nothing to itself. */
-	if (getuid() == 0)
-		return 0;
-	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-			       syscall(SYS_capset, &header, none) < 0
-		       ? errno
-		       : 0;
-}
 
 int op_helper(struct state *s, const struct jai_step *step)
 {
@@ -40,6 +25,8 @@ int op_helper(struct state *s, const struct jai_step *step)
 		return errno;
 	pid = sys_clone3(0, 0, &s->helper_pidfd);
 	if (pid == 0) {
+		/* What the terminal sends is not for it: stopped, it would answer nobody. */
+		setpgid(0, 0);
 		/* When it can not be executed, the end of the stream says so. */
 		if (dup2(pair[1], 0) == 0)
 			execve(path, words, none);
@@ -49,7 +36,7 @@ int op_helper(struct state *s, const struct jai_step *step)
 	s->helper = pair[0];
 	if (pid < 0 || move_away(&s->helper) < 0 || move_away(&s->helper_pidfd) < 0)
 		return errno;
-	return give_back();
+	return jai_give_back();
 }
 
 /* A message of one part with room for a descriptor. */

@@ -117,9 +117,14 @@ int op_init(struct state *s, const struct jai_step *step)
 	int pidfd = -1;
 	const uint64_t namespaces = (left_out("pid-namespace") ? 0 : CLONE_NEWPID) |
 				    (left_out("ipc-namespace") ? 0 : CLONE_NEWIPC);
-	pid_t pid = sys_clone3(namespaces, SIGCHLD, &pidfd);
+	/* What can fail must fail before the command may run. */
+	int error = describe_jail(s);
+	pid_t pid;
 
 	(void)step;
+	if (error)
+		return error;
+	pid = sys_clone3(namespaces, SIGCHLD, &pidfd);
 	if (pid < 0)
 		return errno;
 	if (pid > 0) {
@@ -178,15 +183,12 @@ static void drain(int signals)
 }
 
 /* PID 1, once the command runs. */
-static _Noreturn void supervise_command(struct state *s)
+static _Noreturn void supervise_command(struct state *s, int signals)
 {
-	sigset_t child;
-	struct pollfd polled[] = {{.events = POLLIN}, {.fd = s->control, .events = POLLIN}};
+	struct pollfd polled[] = {{.fd = signals, .events = POLLIN},
+				  {.fd = s->control, .events = POLLIN}};
 
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	polled[0].fd = signalfd(-1, &child, SFD_CLOEXEC);
-	close_all_but((int[]){polled[0].fd, s->control, s->report}, 3);
+	close_all_but((int[]){signals, s->control, s->report}, 3);
 	if (left_out("end-with-the-parent"))
 		polled[1].fd = -1;
 	leave_group(s);
@@ -194,7 +196,7 @@ static _Noreturn void supervise_command(struct state *s)
 	for (;;) {
 		unsigned char signal;
 
-		/* First: the command may have changed before there was a signalfd. */
+		/* First: what a signal tells may have happened already. */
 		reap(s);
 		if (poll(polled, 2, -1) < 0)
 			continue;
@@ -212,14 +214,23 @@ static _Noreturn void supervise_command(struct state *s)
 
 int op_spawn(struct state *s, const struct jai_step *step)
 {
-	pid_t pid = sys_clone3(0, SIGCHLD, NULL);
+	sigset_t child;
+	int signals;
+	pid_t pid;
 
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	signals = signalfd(-1, &child, SFD_CLOEXEC);
+	if (signals < 0)
+		return errno;
+	pid = sys_clone3(0, SIGCHLD, NULL);
 	if (pid < 0)
 		return errno;
 	if (pid > 0) {
 		s->command = pid;
-		supervise_command(s);
+		supervise_command(s, signals);
 	}
+	close(signals);
 	if (step->flags & JAI_SESSION && setsid() < 0)
 		return errno;
 	return 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -11,7 +12,7 @@ import time
 from jai.errors import HostError, RefusedError
 from jai.host import FORMAT
 from jai.sealed import FOLDER
-from jai.store import layout, local_state, open_directory, private_directory
+from jai.store import PREPARING, layout, local_state, open_directory, private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
 
     Raises: RefusedError while one of them runs.
     """
+    if PREPARING in os.environ:
+        message = "a jail is just being prepared by this program"
+        raise RefusedError(message, hint="let it end first")
     local = local_state(host.account.uid)
     if os.path.lexists(local):
         private_directory(local, host.account.uid)
@@ -155,21 +159,15 @@ def unmount(settings: Settings, host: Host, *, everything: bool) -> int:
     found = [
         (state, name) for state in states for name in _jails(state) if everything or name == settings.jail
     ]
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        running = {
-            name: pids for state, name in found if (pids := _running(layout(settings.storage, state, name)))
-        }
-        if not running or time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
-    if running:
-        names = "; ".join(f"{name!r}: {', '.join(map(str, pids))}" for name, pids in sorted(running.items()))
-        message = f"a jail is running ({names})"
-        raise RefusedError(message, hint="end these processes first")
+    _refuse_running([(name, layout(settings.storage, state, name)) for state, name in found])
     plans = f"{settings.config_dir}/{FOLDER}"
     if os.path.isdir(plans):
         remove_tree(plans)
+    for state in states:
+        try:
+            _remove_forgotten(state)
+        except OSError as error:
+            raise _not_removed(state, error) from None
     for state, name in found:
         _clean(layout(settings.storage, state, name))
         if settings.verbose:
@@ -186,6 +184,28 @@ def _jails(state: str) -> list[str]:
     return sorted(
         {name.rsplit(".", 1)[0] for name in names if name.endswith(endings) and not name.startswith(".")}
     )
+
+
+def _refuse_running(found: list[tuple[str, Layout]]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while running := {name: pids for name, paths in found if (pids := _running(paths))}:
+        if time.monotonic() > deadline:
+            names = "; ".join(
+                f"{name!r}: {', '.join(map(str, pids))}" for name, pids in sorted(running.items())
+            )
+            message = f"a jail is running ({names})"
+            raise RefusedError(message, hint="end these processes first")
+        time.sleep(0.05)
+
+
+def _remove_forgotten(state: str) -> None:
+    """Remove what a `jai -u` had put aside that was killed before it could."""
+    names = os.listdir(state) if os.path.isdir(state) else []
+    for name in names:
+        pid = name[len(GONE) :].partition("-")[0]
+        if name.startswith(GONE) and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(FileNotFoundError):  # another one is at it
+                remove_tree(os.path.join(state, name))
 
 
 def _running(paths: Layout) -> list[int]:
@@ -218,6 +238,10 @@ def _clean(paths: Layout) -> None:
             if name.startswith(f"{GONE}{os.getpid()}-"):
                 remove_tree(os.path.join(paths.state, name))
     except OSError as error:
-        message = f"the run-time state in {paths.state} can not be removed"
-        detail = f"{os.fsdecode(error.filename or '')}: {error.strerror}"
-        raise HostError(message, detail=detail, hint="look at who owns it") from None
+        raise _not_removed(paths.state, error) from None
+
+
+def _not_removed(state: str, error: OSError) -> HostError:
+    message = f"the run-time state in {state} can not be removed"
+    detail = f"{os.fsdecode(error.filename or '')}: {error.strerror}"
+    return HostError(message, detail=detail, hint="look at who owns it")

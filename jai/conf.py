@@ -13,7 +13,7 @@ import posix
 from jai.errors import ConfError
 from jai.options import BY_NAME, Assignment, Option, complaint, split_suffix
 from jai.record import Record
-from jai.system import fsdecode, join, normpath
+from jai.system import fsdecode, is_directory, join, normpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def absolute(value: str, base: str, home: str) -> str:
     """Give the absolute, lexically normalised path; `~` and `~/x` mean the home, else relative to base."""
     if value == "~" or value.startswith("~/"):
         value = home + value[1:]
-    path = normpath(join(base, value))
-    return path[1:] if path.startswith("//") else path  # POSIX lets normpath keep two leading slashes
+    return normpath(join(base, value))
 
 
 def open_file(path: str, source: Source, *, stand_in: str = "", origin: str = "") -> File | None:
@@ -117,10 +116,19 @@ def find_conf(assignment: Assignment, base: str, source: Source) -> File | None:
     else:
         names = [name] if name.endswith(".conf") else [name, name + ".conf"]
         tries = [(join(source.config_dir, each), each) for each in names]
+    unreadable = None
     for path, stand_in in tries:
-        file = open_file(path, source, stand_in=stand_in, origin=assignment.origin)
+        try:
+            file = open_file(path, source, stand_in=stand_in, origin=assignment.origin)
+        except ConfError as error:
+            if not is_directory(path):
+                raise
+            unreadable = unreadable or error  # beside NAME.conf there may be a directory NAME
+            continue
         if file is not None:
             return file
+    if unreadable:
+        raise unreadable
     if assignment.suffix == "?":
         return None
     raise complaint(assignment, "no such file", hint="looked for " + " and ".join(path for path, _ in tries))

@@ -140,6 +140,14 @@ def _check_variable(assignment: Assignment) -> None:
         raise complaint(assignment, "names a single variable; only unsetenv takes a pattern")
 
 
+def _check_mask(assignment: Assignment) -> None:
+    # Nobody means a file whose name is that, and to hide nothing in silence is the worst answer.
+    if "*" in assignment.value:
+        raise complaint(
+            assignment, "is a name and not a pattern", hint="mask each file by its name, or their folder"
+        )
+
+
 def _check_pattern(assignment: Assignment) -> None:
     if any(char <= " " or char in "=\x7f" for char in assignment.value):
         raise complaint(assignment, "is not one name or pattern", hint="one unsetenv for each pattern")
@@ -188,7 +196,8 @@ OPTIONS = (
     Option("xdir", "undo an earlier --dir or --rdir of PATH", short="x", value="PATH",
            repeatable=True, expands=True),
     Option("nocwd", "do not grant the current directory", short="D"),
-    Option("mask", "casual mode: hide FILE of the home", value="FILE", repeatable=True, expands=True),
+    Option("mask", "casual mode: hide FILE of the home", value="FILE", repeatable=True, expands=True,
+           check=_check_mask),
     Option("unmask", "undo an earlier --mask of FILE", value="FILE", repeatable=True, expands=True),
     Option("protect", "keep NAME in granted directories read-only; git (default): hooks and config",
            value="NAME|git|none", repeatable=True, expands=True, check=_check_protected),

@@ -320,9 +320,13 @@ def _script(given: Assignment | None, cwd: str, config_dir: str, home: str) -> S
 
 
 def _scripts(assignments: Iterable[Assignment], cwd: str, config_dir: str, home: str) -> tuple[Script, ...]:
-    """Give the script files in the order in which they are asked for, each once."""
-    given = [_script(each, cwd, config_dir, home) for each in assignments if each.option == "script"]
-    return tuple({script.path: script for script in reversed(given) if script}.values())[::-1]
+    """Give the script files in the order in which they are asked for; the first mention of each counts."""
+    found: dict[str, Script] = {}
+    for each in assignments:
+        script = _script(each, cwd, config_dir, home) if each.option == "script" else None
+        if script:
+            found.setdefault(script.path, script)
+    return tuple(found.values())
 
 
 def _env_rule(assignment: Assignment) -> EnvRule:

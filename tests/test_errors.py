@@ -165,6 +165,25 @@ def test_a_jail_that_runs_outside_of_our_user_namespace(user: User) -> None:
     explained(done, "'outer' is running", "-j NAME")
 
 
+@pytest.mark.usefixtures("as_root")
+def test_a_home_that_is_mounted_otherwise_than_for_the_run_that_lives(user: User) -> None:
+    """All runs share one overlay: one whose plan says noexec does not get one without."""
+    words = [user.jai, "-m", "casual", "-j", "mounted"]
+    with user.start([*words, "sh", "-c", "echo ready; exec sleep 60"]) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        try:
+            same = user.run([*words, "echo", "joined"])
+            subprocess.run(["mount", "-o", "remount,bind,noexec", "/home"], check=True)
+            other = user.run([*words, "true"])
+        finally:
+            subprocess.run(["mount", "-o", "remount,bind,exec", "/home"], check=True)
+            first.terminate()
+
+    assert same.stdout == "joined\n"
+    explained(other, "'mounted' is running", "-j NAME")
+
+
 def test_root_of_a_user_namespace_for_a_user_that_is_not_mapped(user: User) -> None:
     """`unshare -r` keeps $USER, whom its root can not become: explained, or run as that root."""
     done = user.run(["unshare", "--user", "--map-root-user", user.jai, "echo", "fine"])
@@ -349,6 +368,54 @@ def test_a_mistake_on_the_command_line(user: User, words: list[str], says: list[
     refused(user, words, *says, hint=False)
 
 
+def test_a_directory_beside_a_configuration_file(user: User) -> None:
+    """`-C claude` means claude.conf, also where a directory has the shorter name."""
+    user.make(f"{user.storage}/claude.conf", "conf .defaults\nsetenv WHO=claude\n")
+    user.sh(f"mkdir {user.storage}/claude {user.storage}/alone")
+
+    assert user.run([user.jai, "-C", "claude", "sh", "-c", "echo $WHO"]).stdout == "claude\n"
+    refused(user, ["-C", "alone", "true"], f"{user.storage}/alone", hint=False)
+
+
+def test_a_configuration_that_is_kept_for_all(user: User) -> None:
+    """What is missing in a directory that can not be written to is not asked for."""
+    user.make(f"{user.home}/shared/.defaults", "setenv WHO=all\n")
+    user.make(f"{user.home}/shared/default.conf", "conf .defaults\n")
+    user.sh("chmod 500 ~/shared")
+    words = [user.jai, "-m", "bare", "-j", "fresh", "--storage", user.storage, "sh", "-c", "echo $WHO"]
+
+    done = user.run(words, env={"JAI_CONFIG_DIR": f"{user.home}/shared"})
+
+    assert (done.returncode, done.stdout) == (0, "all\n"), done.stderr
+    assert sorted(os.listdir(f"{user.home}/shared")) == [".defaults", "default.conf"]
+
+
+def test_two_slashes_in_front_of_the_home(user: User) -> None:
+    """They are one to Linux, and to jai."""
+    env = {"HOME": f"/{user.home}", "XDG_RUNTIME_DIR": f"/{user.home}/documents"}
+
+    done = user.run([user.jai, "sh", "-c", "echo ~"], env=env)
+
+    assert (done.returncode, done.stdout) == (0, f"{user.home}\n"), done.stderr
+
+
+def test_a_grant_that_can_not_be_made(user: User) -> None:
+    """`--dir!` names what it could not make."""
+    user.make(f"{user.home}/file")
+    for place in ("/srv/no/place", f"{user.home}/file/below"):
+        refused(user, ["--dir!", place, "true"], f"--dir! {place}", "mkdir")
+
+
+def test_whoever_looks_closer_sees_the_same_end(user: User) -> None:
+    """JAI_DEBUG adds where an error came from; the three lines and the exit status stay."""
+    plain = user.run([user.jai, "-d", "/nowhere", "true"])
+    close = user.run([user.jai, "-d", "/nowhere", "true"], env={"JAI_DEBUG": "1"})
+
+    assert close.returncode == plain.returncode == JAI_FAILED
+    assert close.stderr.startswith("Traceback")
+    assert close.stderr.endswith(plain.stderr)
+
+
 # --- storage
 
 
@@ -456,6 +523,31 @@ def test_a_limit_that_leaves_no_room(user: User, limit: str, hint: str) -> None:
     with nothing_changes(user):
         done = user.run(["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", user.jai, "true"])
     explained(done, hint)
+
+
+@pytest.mark.parametrize("blocks", ["0", "1"])
+def test_a_limit_on_the_size_of_files(user: User, blocks: str) -> None:
+    """It is named, no default configuration is left half-written, and no command runs."""
+    config = f"{user.home}/config"
+    words = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", user.jai, "touch", "ran"]
+
+    first = user.run(words, env={"JAI_CONFIG_DIR": config})
+    later = user.run(words)
+    fresh = user.run([*words[:-2], "-m", "bare", "-j", "fresh", *words[-2:]])
+
+    for done in (first, later, fresh):
+        explained(done, "ulimit -f")
+    whole = {path.name: path.read_text() for path in Path(user.storage).iterdir() if path.is_file()}
+    left = {path.name: path.read_text() for path in Path(config).iterdir() if path.is_file()}
+    assert left.items() <= whole.items()
+    assert not Path(user.project, "ran").exists()
+
+
+def test_a_limit_that_was_asked_for(user: User) -> None:
+    """The hint is the option, where it was jai's own."""
+    done = user.run([user.jai, "--limit", "nofile=3", "sh", "-c", "true"])
+
+    explained(done, "--limit nofile=")
 
 
 # --- the command

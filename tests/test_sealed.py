@@ -317,6 +317,17 @@ def test_what_could_not_be_prevented_is_told(warm: Warm) -> None:
     assert served.stderr.count("\n") == 2
 
 
+def test_a_limit_on_the_size_of_files(warm: Warm) -> None:
+    """The command does not begin in a jail that is then not made."""
+    warm.seal("sh", "-c", "true")
+    assert warm.start("sh", "-c", "mkdir control").rc == 0
+
+    limited = warm.start("sh", "-c", "mkdir ran; sleep 1", prefix="prlimit --fsize=0")
+
+    assert limited.rc != 0
+    assert must(warm.account.sh("ls", cwd=warm.cwd)).words == ["README.md", "control", "src"]
+
+
 # --- what is wrong with an entry ----------------------------------------------------------------------------
 WRONG = {
     "cut short": "truncate -s -1 $f",

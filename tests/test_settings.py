@@ -259,6 +259,24 @@ def test_a_mask_outside_the_home_is_refused(option: str, value: str) -> None:
         lone(["--" + option, value])
 
 
+def test_a_mask_is_no_pattern() -> None:
+    """It would hide nothing, in silence."""
+    with pytest.raises(UsageError, match="is a name and not a pattern"):
+        lone(["--mask", "*.pem"])
+    assert [mask.path for mask in lone(["--mask", "a[1]?"]).masks] == ["a[1]?"]
+
+
+def test_scripts_come_in_the_order_in_which_they_are_first_asked_for() -> None:
+    """Those of the command line before the files'; a file counts once, as it was first asked for."""
+    found = lone("--script b --script a", {CONF: "script? b\nscript c"})
+
+    assert [(script.path.rpartition("/")[2], script.optional) for script in found.scripts] == [
+        ("b", False),
+        ("a", False),
+        ("c", False),
+    ]
+
+
 @pytest.mark.parametrize("value", [".", "~", "/home/u/", "a/.."])
 def test_a_mask_of_the_whole_home_is_refused(value: str) -> None:
     """To hide the home is another mode, and the hint says which."""

@@ -231,6 +231,32 @@ def _child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
+def test_what_a_killed_jail_has_changed_is_told(user: User) -> None:
+    """Files that run later are looked at, also when the jail did not come to its end."""
+    words = ["--protect", ".envrc", "sh", "-c", "echo x >.envrc; echo ready; exec sleep 60"]
+    with user.start([user.jai, *words]) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+        os.kill(_child_of(child.pid), signal.SIGKILL)
+        _, said = child.communicate(timeout=DEADLINE)
+
+    assert child.returncode == 125
+    assert f"jai: {user.project}/.envrc was made while the jail ran\n" in said
+    assert said.endswith("jai: the jail was killed from outside\n")
+
+
+def test_what_a_killed_jai_u_has_put_aside(user: User) -> None:
+    """The next one removes it, but not what one that lives is about to remove."""
+    user.run([user.jai, "true"])
+    forgotten, current = (f"{user.storage}/.gone-{pid}-0" for pid in (1 << 30, os.getpid()))
+    user.sh(f"mkdir -p {forgotten}/deep {current}; chmod 0 {forgotten}/deep")
+
+    done = user.run([user.jai, "-u"])
+
+    assert done.returncode == 0, done.stderr
+    assert [os.path.exists(path) for path in (forgotten, current)] == [False, True]
+
+
 # --- D13: ten of one name
 
 

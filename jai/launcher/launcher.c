@@ -236,6 +236,7 @@ static int run(const void *image, size_t size, struct jai_result *result)
 	}
 	if (result->outcome != JAI_LOST)
 		return -1;
+	tell_changes(image, size);
 	fputs("jai: the jail was killed from outside\n", stderr);
 	return 125;
 }

@@ -61,6 +61,8 @@ ABILITIES = {
     " [ -w /home ]",  # on NFS root is nobody, and mounts nothing in a home
     "chromium": "command -v chromedriver && { command -v chromium || command -v google-chrome; }",
     "root": '[ "$(id -u)" = 0 ]',
+    "a file system that ignores case": f'{NOT_TOO_OLD} && [ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] &&'
+    " [ -e /sys/fs/ext4/features/casefold ] && command -v mkfs.ext4 && command -v chattr",
     "vagrant": "command -v vagrant && vagrant plugin list | grep -q vagrant-libvirt",
     "dropbear": "command -v dropbear && command -v dropbearkey",
     "strace": "command -v strace",
@@ -93,6 +95,7 @@ ORDINARY = {
     "a browser": "a download of more than 100 MB: apt-get install chromium",
     "java": "a download of more than 100 MB: apt-get install default-jre-headless",
     "a home that can not be id-mapped": "only in guests with such a file system",
+    "a file system that ignores case": "only kernels with CONFIG_UNICODE have one, as the guests' do",
     "a kernel that is too old": "only in a guest that has one",
     "vagrant": "too much to install for one check: apt-get install vagrant vagrant-libvirt",
     "chromium": "a browser is too much to install for one page: apt-get install chromium-driver",
@@ -129,7 +132,10 @@ NOT_AVAILABLE = {
         "a power that will be cut": "only in guests with homes on a disk",
         "a bubblewrap that can do without openat2": "Debian 13 has built one that can not",
     },
-    "old": {"a machine made to be wrecked": "jai does not start on such a kernel"},
+    "old": dict.fromkeys(
+        ("a machine made to be wrecked", "a file system that ignores case"),
+        "jai does not start on such a kernel",
+    ),
     "not-systemd": {"systemd": ORDINARY["systemd"]},
     "no-apparmor": {"AppArmor that can forbid user namespaces": "only from Linux 6.7 on"},
     "not-btrfs": {"btrfs home": "only in guests with homes on btrfs"},

@@ -191,6 +191,11 @@ CLAUSES = {
         README,
         "On kernels before 5.12, or where user namespaces are switched off, jai says so and stops.",
     ),
+    "K04": Clause(
+        "Where the kernel makes no overlay of the home, jai says so and names a mode that works.",
+        MANUAL,
+        "Where the file system of the home ignores the case of names",
+    ),
     "W01": Clause("Developers' tools work as outside.", *USUAL),
     "W02": Clause(
         "At a terminal and in a pipeline a command in a jail behaves as without jai.",

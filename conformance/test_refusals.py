@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,6 +57,32 @@ def test_strict_mode_on_a_home_that_can_not_be_id_mapped(
     assert control.rc == 0
     assert must(outside.home.account.sh("ls project")).words == ["README.md", "bare", "src"]
     assert outside.state() == before
+
+
+@clause("K04")
+@needs("a file system that ignores case")
+def test_a_home_that_ignores_case(account: Account, jai: str) -> None:
+    """The kernel combines no such directories with others; bare mode does not want that."""
+    host, image, home = account.host, "/var/tmp/folded.img", "/srv/folded"
+    made = f"truncate -s 64M {image} && mkfs.ext4 -q -O casefold -E encoding=utf8 {image} && mkdir {home}"
+    must(run(host, f"{made} && mount -o loop {image} {home} && mkdir {home}/ada && chattr +F {home}/ada"))
+    must(run(host, f"mkdir {home}/ada/project && chown -R {account.name} {home}/ada"))
+    options: dict[str, Any] = {"cwd": f"{home}/ada/project", "env": {"HOME": f"{home}/ada"}}
+    try:
+        refused = account.run([jai, "-m", "casual", "touch", "started"], **options)
+        control = account.run(
+            [jai, "-m", "bare", "-j", "folded", "sh", "-c", "touch bare; ls BARE"], **options
+        )
+        left = must(account.sh("ls", cwd=options["cwd"])).words
+    finally:
+        must(run(host, f"until umount {home}; do sleep 0.1; done; rm -r {home} {image}"))
+
+    assert (refused.rc, refused.stdout) == (FAILED, "")
+    assert len(refused.stderr.splitlines()) <= 3
+    assert f"the kernel makes no overlay of {home}/ada" in refused.stderr
+    assert "-m bare" in refused.stderr
+    assert (control.rc, control.stdout) == (0, "BARE\n"), control.stderr
+    assert left == ["bare"]
 
 
 # --- user namespaces --------------------------------------------------------------------------------------

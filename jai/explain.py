@@ -165,7 +165,13 @@ def _overlay(_step: Step, number: int, policy: Policy, host: Host) -> tuple[str,
         return (f"something is mounted below the home: {', '.join(below[:3])}", "unmount it, or use -m bare")
     if number == errno.ESTALE:
         return (f"the home {policy.home} was replaced while jai started", "try again")
-    if number in (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES):
+    if number == errno.EINVAL:
+        # The storage has been looked at before.
+        return (
+            f"the kernel makes no overlay of {policy.home} with its changes in {policy.layout.state}",
+            "-m bare works, also if a file system ignores case (casefold); --storage DIR moves the changes",
+        )
+    if number in (errno.EPERM, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES):
         return (
             f"{policy.layout.state} can not keep what the jail changes",
             "choose a directory on a local file system (ext4, btrfs, xfs) with --storage DIR, or use -m bare",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.guests import cache, machine, table
+from conformance.guests import cache, machine, run, table
 from conformance.guests.rounds import Round
 
 if TYPE_CHECKING:
@@ -145,11 +145,21 @@ def test_the_matrix_has_every_guest() -> None:
             for kernel in table.KERNELS
             for home in table.HOMES
             if kernel not in old or home == "ext4"
+            if home != table.FSCRYPT or kernel == table.LEAST_FOR_FSCRYPT
         ),
     }
     alone = table.Cell("6.1", "btrfs", "systemd")
     assert table.cells("6.1", "btrfs", "systemd") == {alone: table.EVERYTHING}
     assert set(table.cells("6.1", "all", "busybox")) == {table.Cell("6.1", home) for home in table.HOMES}
+    assert table.Cell("sid", table.FSCRYPT) in table.cells("sid", table.FSCRYPT, "busybox")
+
+
+@pytest.mark.parametrize(
+    ("processors", "memory", "guests"), [(1, 1, 2), (2, 24, 2), (16, 24, 16), (16, 4, 2)]
+)
+def test_as_many_guests_run_as_there_is_room_for(processors: int, memory: float, guests: int) -> None:
+    """One for each processor where there is memory, but never fewer than two."""
+    assert run.at_once(processors, memory) == guests
 
 
 def test_every_scenario_runs_somewhere_in_the_matrix(root: Path) -> None:

@@ -356,6 +356,7 @@ def test_handles_in_a_nested_namespace(jail: MakeJail, outside: Outside, mode: s
 IOCTLS = {
     "a snapshot": "ioctl(0x50009401, b'', -1)",
     "a snapshot, anew": "ioctl(0x50009417, b'', -1)",
+    "a subvolume by its number": "ioctl(0x5000943f, b'', -1)",
     "the key of encrypted files": "ioctl(0xc0406618, b'', -1)",
     "everybody's key of them": "ioctl(0xc0406619, b'', -1)",
 }

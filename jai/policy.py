@@ -210,7 +210,7 @@ def _tree(settings: Settings, host: Host, view: View, own: tuple[str, ...]) -> d
         "held_links": _held_links(settings, host, view) if view.tree(view.home) == "overlay" else (),
         "hidden": hidden,
         "protected": (*protected, *_watched_covers(host, view, covers)),
-        "pinned": _pinned(view.grants, [*covers, *held]),
+        "pinned": _pinned(view.grants, [view.home, *covers, *held]),
         "private_tmp": view.tmp,
         "skeletons": _skeletons(host, view) if settings.mode == "strict" else (),
     }

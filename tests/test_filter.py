@@ -241,7 +241,7 @@ SET_ID = (0o4755, 0o2755)
 # For every row, by its call: arguments that it refuses and that harm nobody where they are not refused.
 PROBES: dict[str, Sequence[tuple[object, ...]]] = {
     "ioctl": [(-1, 0x5412), (-1, 0x541C), (-1, 0xDEADBEEF << 32 | 0x5412), (-1, 0x5423)]
-    + [(-1, request) for request in (0x50009401, 0x50009417, 0xC0406618, 0xC0406619)],
+    + [(-1, request) for request in (0x50009401, 0x50009417, 0x5000943F, 0xC0406618, 0xC0406619)],
     "chmod": [(HERE, mode) for mode in SET_ID],
     "fchmod": [(-1, mode) for mode in SET_ID],
     "fchmodat": [(AT_FDCWD, HERE, mode) for mode in SET_ID],

@@ -349,6 +349,23 @@ def test_a_link_below_a_folder_that_jails_write_to_is_not_trusted() -> None:
         decided(host, "-d", f"{PROJECT}/bobs/data", "true")
 
 
+def test_folders_above_a_home_in_a_grant_are_pinned() -> None:
+    """Renamed, they would let the next jail take a decoy for the home."""
+    host = FakeHost()
+    host.add("/srv")
+    host.add("/srv/x/home")
+    host.add("/srv/x")
+    host.home = host.env["HOME"] = "/srv/x/home"
+    host.add("/srv/x/home/.jai")
+    files = {path.replace(HOME, host.home): text for path, text in CONF_FILES.items()}
+
+    for mode in ("casual", "bare"):
+        policy = decided(
+            host, "-D", "-d", "/srv", "-m", mode, "--storage", "/srv/x/home/.jai", "true", files=files
+        )
+        assert "/srv/x" in policy.pinned
+
+
 def test_folders_above_what_is_covered_in_a_grant_are_pinned() -> None:
     """Renaming them would show what is covered under another name in the next run."""
     host = FakeHost(cwd=f"{HOME}/.local")

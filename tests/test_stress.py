@@ -245,6 +245,22 @@ def test_what_a_killed_jail_has_changed_is_told(user: User) -> None:
     assert said.endswith("jai: the jail was killed from outside\n")
 
 
+ASKS_TO_BE_TRACED = """
+import ctypes, os, signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: print("got it"))
+assert ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0
+os.kill(os.getpid(), signal.SIGUSR1)
+sys.exit(7)
+"""
+
+
+def test_a_command_that_asks_to_be_traced(user: User) -> None:
+    """PTRACE_TRACEME makes PID 1 its tracer, which lets it go: its next signal is not its end."""
+    done = user.run([user.jai, "python3", "-c", ASKS_TO_BE_TRACED])
+
+    assert (done.returncode, done.stdout) == (7, "got it\n"), done.stderr
+
+
 def test_what_a_killed_jai_u_has_put_aside(user: User) -> None:
     """The next one removes it, but not what one that lives is about to remove."""
     user.run([user.jai, "true"])

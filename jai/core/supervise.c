@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -161,7 +162,12 @@ static void reap(struct state *s)
 	       info.si_pid) {
 		int ours = info.si_pid == s->command;
 
-		if (ours && info.si_code == CLD_STOPPED)
+		/* A child may ask to be traced by its parent, who is not interested; a signal of
+		 * the tracing's own means nothing to it. */
+		if (info.si_code == CLD_TRAPPED)
+			syscall(SYS_ptrace, PTRACE_DETACH, info.si_pid, 0,
+				info.si_status == SIGTRAP ? 0 : info.si_status);
+		else if (ours && info.si_code == CLD_STOPPED)
 			report(s, REPORT_STOPPED, 0, info.si_status);
 		else if (ours && info.si_code == CLD_CONTINUED)
 			report(s, REPORT_CONTINUED, 0, 0);

@@ -19,6 +19,7 @@ enum {
 	TIOCSETD = 0x5423,
 	BTRFS_IOC_SNAP_CREATE = 0x50009401,
 	BTRFS_IOC_SNAP_CREATE_V2 = 0x50009417,
+	BTRFS_IOC_SNAP_DESTROY_V2 = 0x5000943f,
 	FS_IOC_REMOVE_ENCRYPTION_KEY = (int)0xc0406618,
 	FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS = (int)0xc0406619,
 	SET_ID = 06000,		  /* S_ISUID, S_ISGID */
@@ -81,6 +82,9 @@ static const struct row rows[] = {
 	       {1, IS, BTRFS_IOC_SNAP_CREATE}),
 	REFUSE("ioctl", EPERM, "on older kernels a copy of the whole subvolume, with what is hidden",
 	       {1, IS, BTRFS_IOC_SNAP_CREATE_V2}),
+	/* By its name below a directory, rmdir or the older call removes one. */
+	REFUSE("ioctl", EPERM, "removes a subvolume by its number, wherever it is",
+	       {1, IS, BTRFS_IOC_SNAP_DESTROY_V2}),
 	REFUSE("ioctl", EPERM, "locks the user's encrypted files outside",
 	       {1, IS, (uint32_t)FS_IOC_REMOVE_ENCRYPTION_KEY}),
 	REFUSE("ioctl", EPERM, "locks everybody's encrypted files outside",

@@ -402,7 +402,7 @@ def test_two_slashes_in_front_of_the_home(user: User) -> None:
 def test_a_grant_that_can_not_be_made(user: User) -> None:
     """`--dir!` names what it could not make."""
     user.make(f"{user.home}/file")
-    for place in ("/srv/no/place", f"{user.home}/file/below"):
+    for place in ("/usr/no/place", f"{user.home}/file/below"):
         refused(user, ["--dir!", place, "true"], f"--dir! {place}", "mkdir")
 
 

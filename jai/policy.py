@@ -165,7 +165,7 @@ def decide(settings: Settings, host: Host) -> Policy:
     storage = host.real(settings.storage)
     config = host.real(settings.config_dir)
     _check_storage(settings, host, storage, home)
-    _check_config(config, home)
+    _refuse_around(home, config, "the configuration directory", "JAI_CONFIG_DIR")
     state, notes = _state(settings, host, storage)
     grants, create = find_grants(settings, host, (storage, config, state))
     notes += _closed_grants(host, grants) if strict else ()
@@ -290,10 +290,9 @@ class View:
 
     def writable(self, path: str) -> bool:
         """Say whether files can be made there: in the home's overlay, or in a grant that is not read-only."""
-        holders = [grant for grant in self.grants if is_below(path, grant.path)]
-        if self.tree(path) == "grant":
-            return not max(holders, key=lambda grant: len(grant.path)).readonly
-        return self.tree(path) == "overlay"
+        tree = self.tree(path)
+        holders = [grant for grant in self.grants if is_below(path, grant.path)]  # the nearest one last
+        return tree == "overlay" or (tree == "grant" and not holders[-1].readonly)
 
     def shows(self, path: str) -> bool:
         """Say whether what is at the path outside is there inside."""
@@ -384,17 +383,13 @@ def _check_storage(settings: Settings, host: Host, storage: str, home: str) -> N
     if found and found.owner != host.account.uid:
         message = f"{origin}the storage {storage} belongs to another user (uid {found.owner})"
         raise RefusedError(message, hint="choose a directory of your own with --storage DIR")
-    if is_below(home, storage):
-        message = f"{origin}the storage {storage} contains the home: hiding the one would hide the other"
-        raise RefusedError(message, hint="choose a directory of its own with --storage DIR")
+    _refuse_around(home, storage, f"{origin}the storage", "--storage DIR")
 
 
-def _check_config(config: str, home: str) -> None:
-    if is_below(home, config):
-        message = (
-            f"the configuration directory {config} contains the home: hiding the one would hide the other"
-        )
-        raise RefusedError(message, hint="choose a directory of its own with JAI_CONFIG_DIR")
+def _refuse_around(home: str, path: str, what: str, option: str) -> None:
+    if is_below(home, path):
+        message = f"{what} {path} contains the home: hiding the one would hide the other"
+        raise RefusedError(message, hint=f"choose a directory of its own with {option}")
 
 
 def _state(settings: Settings, host: Host, storage: str) -> tuple[str, tuple[str, ...]]:

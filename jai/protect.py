@@ -201,15 +201,15 @@ def _tree(named: Iterable[tuple[str, str]], directory: str) -> str:
     return normpath(join(directory, trees[-1])) if trees else ""
 
 
-def _named(host: Host, path: str, seen: set[str], depth: int = INCLUDES) -> Iterator[tuple[str, str]]:
+def _named(host: Host, path: str, seen: set[object], depth: int = INCLUDES) -> Iterator[tuple[str, str]]:
     """Give the paths that a git-config(1) names, and those in the files that it includes.
 
     Raises: RefusedError where they are more than anybody's: a jail may have made them.
     """
-    real = host.real(path)
-    if real in seen or not depth:
+    found = host.find(path)
+    if not depth or (found and found.same in seen):
         return
-    seen.add(real)
+    seen.add(found.same if found else path)
     if len(seen) > MOST:
         raise _too_many(len(seen))
     config = host.start_of(path)

@@ -134,8 +134,8 @@ def _make_lock(paths: Layout) -> None:
         posix.close(work)
 
 
-def _directory(path: str, mode: int) -> bool:
-    """Make one directory with exactly this mode, whatever the umask; say if it was missing."""
+def _directory(path: str, mode: int) -> None:
+    """Make one directory with exactly this mode, whatever the umask, unless it is there."""
     try:
         posix.mkdir(path, 0o700)
     except FileExistsError:
@@ -143,11 +143,10 @@ def _directory(path: str, mode: int) -> bool:
             message = f"{path} is not a directory"
             hint = "jai follows no link there: for another disk move the whole storage, --storage DIR"
             raise RefusedError(message, hint=hint) from None
-        return False
+        return
     made = open_directory(path)
     posix.fchmod(made, mode)
     posix.close(made)
-    return True
 
 
 def _directories(path: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 JAI_FAILED = 125
+COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
 DEADLINE = 30
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 

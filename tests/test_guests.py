@@ -14,6 +14,7 @@ import pytest
 
 from conformance.guests import cache, machine, run, table
 from conformance.guests.rounds import Round
+from tests.helpers import COLLECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,20 +109,8 @@ def test_a_guest_is_judged_by_what_it_tells_and_by_its_console(
 
 def selected(root: Path, expression: str, *options: str) -> set[str]:
     """The scenarios that pytest selects, without their parameters."""
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        expression,
-    ]
-    done = subprocess.run(
-        [*words, *options, "conformance"], cwd=root, capture_output=True, text=True, check=False
-    )
+    words = [*COLLECT, "-k", expression, *options, "conformance"]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     return {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
 
 

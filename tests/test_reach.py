@@ -21,12 +21,12 @@ import pytest
 from conformance.abilities import needs
 from conformance.guests import where
 from tests.conftest import ROOT
+from tests.helpers import COLLECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 A_SCENARIO = "test_removing_the_home_leaves_the_originals and casual and find and ada"
-COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
 # In a mount namespace of its own, whose /etc says whether it may be wrecked.
 SERVER = """\
 set -eu

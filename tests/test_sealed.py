@@ -320,11 +320,12 @@ def test_what_could_not_be_prevented_is_told(warm: Warm) -> None:
 def test_a_limit_on_the_size_of_files(warm: Warm) -> None:
     """The command does not begin in a jail that is then not made."""
     warm.seal("sh", "-c", "true")
-    assert warm.start("sh", "-c", "mkdir control").rc == 0
+    assert warm.start("sh", "-c", "mkdir control", prefix="ulimit -f 1000;").rc == 0
 
-    limited = warm.start("sh", "-c", "mkdir ran; sleep 1", prefix="prlimit --fsize=0")
+    limited = warm.start("sh", "-c", "mkdir ran; sleep 1", prefix="ulimit -f 0;")
 
     assert limited.rc != 0
+    assert limited.stderr.startswith("jai: ")
     assert must(warm.account.sh("ls", cwd=warm.cwd)).words == ["README.md", "control", "src"]
 
 
